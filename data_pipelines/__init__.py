@@ -1,0 +1,1 @@
+"""From genomes, annotations and proteins to packed batches of nucleotides."""
