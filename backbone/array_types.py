@@ -1,15 +1,15 @@
-"""The shape glossary: letters defined once, and the array types used everywhere.
+"""The shape glossary: letters and array types defined once.
 
-  B  batch
-  N  bases in a row
-  T  tokens (a token may be one base or a codon-sized unit of three)
-  D  embedding width
-  H  heads
-  K  width of a key or query head
-  V  width of a value head
-  F  hidden width of a feed-forward block
-  L  layers, or super-blocks, stacked on a leading axis
-  C  tokens in a chunk
+B  batch
+N  bases in a row
+T  tokens (a token may be one base or a codon-sized unit of three)
+D  embedding width
+H  heads
+K  width of a key or query head
+V  width of a value head
+F  hidden width of a feed-forward block
+L  layers, or super-blocks, stacked on a leading axis
+C  tokens in a chunk
 """
 
 from typing import Any, NamedTuple

@@ -135,14 +135,7 @@ def param_specs(
     if not leaf.shape:
       return NamedSharding(mesh, P())
     name = path_name(path)
-    for pattern, logical_axes in PARAMETER_RULES:
-      if re.search(pattern, name):
-        break
-    else:
-      raise ValueError(
-        f'no sharding rule for parameter {name}{leaf.shape}: add one to '
-        'PARAMETER_RULES in backbone/sharding.py'
-      )
+    logical_axes = _matching_rule(name, leaf.shape)
     leading = len(leaf.shape) - len(logical_axes)
     spec = rules.spec(*(None,) * leading, *logical_axes)
     for size, axis in zip(leaf.shape, spec, strict=True):
@@ -175,6 +168,16 @@ def path_name(path: tuple) -> str:
     for k in path
   ]
   return '/'.join(parts[:-1] if parts[-1:] == ['value'] else parts)
+
+
+def _matching_rule(name: str, shape: tuple[int, ...]) -> tuple[str | None, ...]:
+  for pattern, logical_axes in PARAMETER_RULES:
+    if re.search(pattern, name):
+      return logical_axes
+  raise ValueError(
+    f'no sharding rule for parameter {name}{shape}: add one to '
+    'PARAMETER_RULES in backbone/sharding.py'
+  )
 
 
 def _axis_size(mesh, axis: Axis) -> int:

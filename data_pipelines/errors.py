@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-  """Bad input: one line saying what, where (file, record, position), what to do.
+  """Bad input: one line with what, where and what to do about it.
 
   Entry points print the message alone and exit with status 2.
   """

@@ -32,7 +32,7 @@ class Record:
   """One molecule or window, as stored in a shard.
 
   Attributes:
-    name: Unique within a data set, e.g. `NC_000913.3:0-6144` or `cds-NP_414542.1`.
+    name: Unique within a data set, e.g. `NC_000913.3:0-6144`.
     sequence: A C G T N = 0..4, length `n`, 5' to 3' on the sense strand.
     soft_mask: True where the source wrote a lower-case letter (a repeat).
     kind: Index into `KINDS`.
