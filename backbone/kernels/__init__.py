@@ -1,0 +1,1 @@
+"""Sequence operators: one folder an op, one reference, several forms."""

@@ -1,0 +1,120 @@
+"""The gated delta rule: the one public function."""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax.sharding import PartitionSpec as P
+
+from backbone.array_types import Array, Float, Int
+from backbone.kernels import dispatch
+from backbone.kernels.gated_delta import reference, xla
+
+IMPLEMENTATIONS = {
+  'xla': xla.gated_delta,
+  'reference': reference.gated_delta,
+}
+
+Direction = Literal['forward', 'reverse', 'split']
+
+
+def gated_delta(
+  query: Float[Array, 'B T H K'],
+  key: Float[Array, 'B T H K'],
+  value: Float[Array, 'B T H V'],
+  log_decay: Float[Array, 'B T H'],
+  beta: Float[Array, 'B T H'],
+  *,
+  segment_ids: Int[Array, 'B T'] | None = None,
+  initial_state: Float[Array, 'B H K V'] | None = None,
+  direction: Direction = 'forward',
+  implementation: dispatch.Implementation | None = None,
+  partition: P | None = None,
+) -> tuple[Float[Array, 'B T H V'], Float[Array, 'B H K V']]:
+  """S_t = α_t S_{t-1} (I - β_t k_t k_tᵀ) + β_t v_t k_tᵀ,  o_t = S_t q_t / √K.
+
+  Args:
+    query, key: Keys are expected to be L2-normalised by the caller.
+    log_decay: log α ≤ 0; -inf (a gate of 0) is allowed.
+    beta: Writing strength in (0, 1), or (0, 2) with negative eigenvalues.
+    segment_ids: Packed sequences, contiguous; the state is zero at the first
+      token of each, in the direction of travel. None: one sequence a row.
+    initial_state: State before the first token travelled; zeros if None.
+    direction: 'reverse' travels from the last token to the first; 'split' runs
+      even heads forward and odd heads in reverse, so that a shard of an even
+      number of heads holds as many of each.
+    implementation: One that runs or raises; None takes the platform's best.
+    partition: How [B, T, H] is split over the mesh in use; T must be whole.
+
+  Returns:
+    Output in the type of `value`, and the float32 state after the last token.
+
+  Raises:
+    NotImplementedError: Unknown implementation, or a split sequence.
+    ValueError: 'split' with an odd number of heads.
+  """
+  batch, length, num_heads, num_keys = query.shape
+  if direction == 'split' and num_heads % 2:
+    raise ValueError(f"direction='split' needs even heads, not {num_heads}")
+  if segment_ids is None:
+    segment_ids = jnp.zeros((batch, length), jnp.int32)
+  if initial_state is None:
+    shape = (batch, num_heads, num_keys, value.shape[-1])
+    initial_state = jnp.zeros(shape, jnp.float32)
+  run = functools.partial(
+    _DIRECTIONS[direction],
+    dispatch.choose('gated_delta', implementation, IMPLEMENTATIONS),
+  )
+  if partition is not None:
+    run = _sharded(run, partition)
+  return run(query, key, value, log_decay, beta, segment_ids, initial_state)
+
+
+def _sharded(run, partition: P):
+  rows, tokens, heads = partition
+  if tokens is not None:
+    raise NotImplementedError('gated_delta cannot split a sequence yet')
+  per_head, state = P(rows, None, heads, None), P(rows, heads, None, None)
+  return jax.shard_map(
+    run,
+    in_specs=(per_head,) * 3 + (partition,) * 2 + (P(rows, None), state),
+    out_specs=(per_head, state),
+    check_vma=False,
+  )
+
+
+def _forward(run, *arguments):
+  return run(*arguments)
+
+
+def _reverse(run, *arguments):
+  *sequences, initial_state = arguments
+  flipped = [jnp.flip(x, axis=1) for x in sequences]
+  output, state = run(*flipped, initial_state)
+  return jnp.flip(output, axis=1), state
+
+
+def _split(run, *arguments):
+  """Runs both directions in one call, as rows of one batch."""
+  *per_head, segment_ids, initial_state = arguments
+
+  def fold(x):
+    x = rearrange(x, 'b t (h two) ... -> two b t h ...', two=2)
+    return jnp.concatenate([x[0], jnp.flip(x[1], axis=1)])
+
+  segment_ids = jnp.concatenate([segment_ids, jnp.flip(segment_ids, axis=1)])
+  initial_state = rearrange(
+    initial_state, 'b (h two) ... -> (two b) h ...', two=2
+  )
+  output, state = run(*map(fold, per_head), segment_ids, initial_state)
+  there, back = jnp.split(output, 2)
+  output = jnp.stack([there, jnp.flip(back, axis=1)], axis=3)
+  return (
+    rearrange(output, 'b t h two v -> b t (h two) v'),
+    rearrange(state, '(two b) h ... -> b (h two) ...', two=2),
+  )
+
+
+_DIRECTIONS = {'forward': _forward, 'reverse': _reverse, 'split': _split}

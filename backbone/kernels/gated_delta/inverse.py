@@ -1,0 +1,66 @@
+"""Inverse of I + A for strictly lower-triangular A, many small ones at once."""
+
+import jax
+import jax.numpy as jnp
+
+from backbone.array_types import Array, Float
+
+# Blocks this small are inverted row by row, with the matrices along the lanes;
+# a Neumann product would be as fast but loses digits where keys repeat.
+_BASE = 8
+
+
+@jax.custom_vjp
+def unit_lower_inverse(
+  lower: Float[Array, '*M C C'],
+) -> Float[Array, '*M C C']:
+  """(I + A)^-1, with the strictly lower-triangular A given and C a power of 2.
+
+  Halves recursively: with blocks [[a, 0], [c, b]] the lower-left block of the
+  inverse is -b^-1 c a^-1. Only entries below the diagonal are read.
+  """
+  size = lower.shape[-1]
+  flat = lower.reshape(-1, size, size)
+  return _invert(flat).reshape(lower.shape)
+
+
+def _forward(lower):
+  inverse = unit_lower_inverse(lower)
+  return inverse, inverse
+
+
+def _backward(inverse, cotangent):
+  # d(X^-1) = -X^-1 dX X^-1: two products, where autodiff would walk back
+  # through every level of the recursion.
+  transposed = jnp.swapaxes(inverse, -1, -2)
+  gradient = -transposed @ cotangent @ transposed
+  return (jnp.tril(gradient, -1),)
+
+
+unit_lower_inverse.defvjp(_forward, _backward)
+
+
+def _invert(lower: Array) -> Array:
+  num, size, _ = lower.shape
+  if size <= _BASE:
+    return _substitute(lower)
+  half = size // 2
+  corners = [lower[:, :half, :half], lower[:, half:, half:]]
+  inverse = _invert(jnp.concatenate(corners))
+  first, second = inverse[:num], inverse[num:]
+  below = -(second @ lower[:, half:, :half]) @ first
+  upper = jnp.concatenate([first, jnp.zeros_like(first)], -1)
+  return jnp.concatenate([upper, jnp.concatenate([below, second], -1)], -2)
+
+
+def _substitute(lower: Array) -> Array:
+  by_entry = jnp.moveaxis(lower, 0, -1)
+  size = lower.shape[-1]
+  identity = jnp.eye(size, dtype=lower.dtype)[:, :, None]
+  rows = []
+  for i in range(size):
+    row = jnp.broadcast_to(identity[i], by_entry.shape[1:])
+    for j in range(i):
+      row = row - by_entry[i, j] * rows[j]
+    rows.append(row)
+  return jnp.moveaxis(jnp.stack(rows), -1, 0)
