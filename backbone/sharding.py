@@ -102,22 +102,30 @@ def make_mesh(
   )
 
 
-def shard(
-  x: jax.Array, *logical_axes: str | None, rules: AxisRules = DEFAULT_RULES
-) -> jax.Array:
-  """Constrains `x` to its logical axes on the mesh in use; else returns it.
+def partition(
+  shape: tuple[int, ...],
+  *logical_axes: str | None,
+  rules: AxisRules = DEFAULT_RULES,
+) -> P | None:
+  """How an array of this shape is split on the mesh in use; None without one.
 
-  An axis that does not divide its dimension is left to the compiler.
+  A mesh axis that does not divide its dimension is left out.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.size == 1:
-    return x
-  spec = rules.spec(*logical_axes)
-  fitting = [
-    axis if size % _axis_size(mesh, axis) == 0 else None
-    for size, axis in zip(x.shape, spec, strict=True)
-  ]
-  return jax.lax.with_sharding_constraint(x, P(*fitting))
+    return None
+  axes = zip(shape, rules.spec(*logical_axes), strict=True)
+  return P(
+    *(a if size % _axis_size(mesh, a) == 0 else None for size, a in axes)
+  )
+
+
+def shard(
+  x: jax.Array, *logical_axes: str | None, rules: AxisRules = DEFAULT_RULES
+) -> jax.Array:
+  """Constrains `x` to its logical axes on the mesh in use, if there is one."""
+  spec = partition(x.shape, *logical_axes, rules=rules)
+  return x if spec is None else jax.lax.with_sharding_constraint(x, spec)
 
 
 def param_specs(

@@ -1,0 +1,1 @@
+"""Layers: typed containers of parameters, with plain functions of arrays."""

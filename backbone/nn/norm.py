@@ -1,0 +1,28 @@
+"""Root-mean-square normalisation."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from backbone.array_types import Array, Float
+
+# float32 variance of bf16 activations is far above this (LLaMA uses 1e-5/1e-6).
+_EPSILON = 1e-6
+
+
+def l2_normalize(x: Float[Array, '... K']) -> Float[Array, '... K']:
+  """x / |x| along the last axis, in float32, back in the type of x."""
+  squares = jnp.square(x.astype(jnp.float32)).sum(-1, keepdims=True)
+  return (x * jax.lax.rsqrt(squares + _EPSILON)).astype(x.dtype)
+
+
+class RMSNorm(nnx.Module):
+  """x / rms(x) * scale along the last axis, computed in float32."""
+
+  def __init__(self, width: int):
+    self.scale = nnx.Param(jnp.ones(width))
+
+  def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
+    mean = jnp.square(x.astype(jnp.float32)).mean(-1, keepdims=True)
+    normal = x * jax.lax.rsqrt(mean + _EPSILON)
+    return (normal * self.scale[...]).astype(x.dtype)
