@@ -1,7 +1,7 @@
 """The backbone: a hybrid bidirectional encoder of packed token vectors."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -113,6 +113,18 @@ PRESETS = {
     dtype='bfloat16',
   ),
 }
+
+
+def preset(size: str, **changes: Any) -> BackboneConfig:
+  """A preset by size ('1m', …, '350m'), with fields of it replaced.
+
+  Raises:
+    ValueError: No preset of that size.
+    TypeError: A change names no field of `BackboneConfig`.
+  """
+  if size not in PRESETS:
+    raise ValueError(f'no preset {size!r}: choose from {", ".join(PRESETS)}')
+  return dataclasses.replace(PRESETS[size], **changes)
 
 
 class Backbone(nnx.Module):

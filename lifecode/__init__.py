@@ -1,0 +1,1 @@
+"""Life-Code (arXiv:2502.07299): DNA, RNA and protein as nucleotides."""

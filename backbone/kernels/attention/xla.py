@@ -87,7 +87,9 @@ def _attend_forward(
 
     def step(carry, column):
       highest, total, sum_values = carry
-      scores, is_visible = _scores(window, q, row, key[column], column, segments)
+      scores, is_visible = _scores(
+        window, q, row, key[column], column, segments
+      )
       scores = jnp.where(is_visible, scores, _NOTHING_SEEN)
       now = jnp.maximum(highest, jnp.max(scores, -1, keepdims=True))
       weight = jnp.where(is_visible, jnp.exp(scores - now), 0)
