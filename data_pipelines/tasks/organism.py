@@ -1,0 +1,176 @@
+"""Tasks cut from a simulated organism; tests are of held-out chromosomes."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from data_pipelines import records
+from data_pipelines.organism import labels
+from data_pipelines.tasks import splicing
+from data_pipelines.tasks.task import Task
+from data_pipelines.tasks.windows import (
+  Example,
+  examples,
+  match_gc,
+  site_start,
+  sliding,
+)
+
+# Windows a task takes at most from each split.
+SIZES = {'train': 2000, 'validation': 500, 'test': 1500}
+
+_REGION_WINDOW = 192
+_PHASE_WINDOW = 192
+_PROMOTER_WINDOW = 240
+_EXPRESSION_BEFORE, _EXPRESSION_AFTER = 240, 360
+
+
+_Sampler = Callable[[labels.Chromosome, np.random.Generator], list[Example]]
+
+
+def tasks(organism: labels.Organism, seed: int = 0) -> list[Task]:
+  """All tasks, the same for the same organism and seed."""
+  samplers: list[tuple[str, _Sampler, str, str]] = [
+    ('coding_vs_noncoding', _coding, 'mcc', 'mean'),
+    ('codon_phase', _phase, 'accuracy', 'centre'),
+    ('splice_donor', splicing.donor, 'mcc', 'centre'),
+    ('splice_acceptor', splicing.acceptor, 'mcc', 'centre'),
+    ('promoter', _promoter, 'mcc', 'mean'),
+    ('expression', _expression, 'pearson', 'mean'),
+  ]
+  return [
+    _task(organism, np.random.default_rng([seed, index]), *sampler)
+    for index, sampler in enumerate(samplers)
+  ]
+
+
+def _task(
+  organism: labels.Organism,
+  rng: np.random.Generator,
+  name: str,
+  sampler: _Sampler,
+  metric: str,
+  pooling: str,
+) -> Task:
+  chosen, split = [], []
+  for split_name in records.SPLITS:
+    found = [
+      example
+      for chromosome in organism.of_split(split_name)
+      for example in sampler(chromosome, rng)
+    ]
+    balanced = found if metric == 'pearson' else _balance(found, rng)
+    order = rng.permutation(len(balanced))[: SIZES[split_name]]
+    chosen += [balanced[i] for i in order]
+    split += [split_name] * len(order)
+  return Task(
+    name=name,
+    sequences=[example.sequence() for example in chosen],
+    labels=np.array([example.label for example in chosen]),
+    split=np.array(split),
+    metric=metric,
+    pooling=pooling,
+  )
+
+
+def _balance(
+  examples: list[Example], rng: np.random.Generator
+) -> list[Example]:
+  """As many of each class, drawn at random."""
+  classes: dict[int, list[Example]] = {}
+  for example in examples:
+    classes.setdefault(int(example.label), []).append(example)
+  size = min(map(len, classes.values()))
+  return [
+    members[i]
+    for _, members in sorted(classes.items())
+    for i in rng.choice(len(members), size, replace=False)
+  ]
+
+
+def _coding(
+  chromosome: labels.Chromosome, rng: np.random.Generator
+) -> list[Example]:
+  """Windows inside exons against windows of equal GC without a coding base."""
+  length = _REGION_WINDOW
+  coding = sliding(chromosome.codon_phase != records.PHASE_NONE, length)
+  positive = np.flatnonzero(coding == length)
+  wanted = min(len(positive), 1200)
+  positive = rng.choice(positive, wanted, replace=False)
+  negative = match_gc(
+    chromosome, positive, np.flatnonzero(coding == 0), length, rng
+  )
+  strands = rng.choice([-1, 1], negative.size)
+  return [
+    *examples(chromosome, positive, chromosome.strand[positive], length, 1),
+    *examples(chromosome, negative, strands, length, 0),
+  ]
+
+
+def _phase(
+  chromosome: labels.Chromosome, rng: np.random.Generator
+) -> list[Example]:
+  """Phase of the first base of the centre unit; class 3 is not coding."""
+  half = _PHASE_WINDOW // 2
+  size = chromosome.sequence.size
+  position = rng.integers(half, size - half, min(size // 20, 8000))
+  strand = chromosome.strand[position].astype(np.int64)
+  is_free = strand == 0
+  strand[is_free] = rng.choice([-1, 1], int(is_free.sum()))
+  start = site_start(position, strand, _PHASE_WINDOW)
+  phase = chromosome.codon_phase[position]
+  return [
+    example
+    for label in range(4)
+    for example in examples(
+      chromosome,
+      start[phase == label],
+      strand[phase == label],
+      _PHASE_WINDOW,
+      label,
+    )
+  ]
+
+
+def _promoter(
+  chromosome: labels.Chromosome, rng: np.random.Generator
+) -> list[Example]:
+  """Windows around a TSS against spacer windows of equal GC."""
+  length = _PROMOTER_WINDOW
+  coding_genes = [gene for gene in chromosome.genes if gene.coding_exons]
+  tss = np.array([gene.tss for gene in coding_genes])
+  strands = np.array([gene.strand for gene in coding_genes])
+  # The TSS lies 24 to 72 bases before the window's end.
+  after = rng.integers(24, 73, tss.size)
+  starts = np.where(strands > 0, tss + after - length, tss - after + 1)
+  spacer = sliding(chromosome.region == labels.SPACER, length)
+  negative = match_gc(
+    chromosome, starts, np.flatnonzero(spacer == length), length, rng
+  )
+  return [
+    *examples(chromosome, starts, strands, length, 1),
+    *examples(
+      chromosome, negative, rng.choice([-1, 1], negative.size), length, 0
+    ),
+  ]
+
+
+def _expression(
+  chromosome: labels.Chromosome, rng: np.random.Generator
+) -> list[Example]:
+  """Promoter and the start of the transcript, with the measured level."""
+  del rng
+  before, after = _EXPRESSION_BEFORE, _EXPRESSION_AFTER
+  made = []
+  for gene in chromosome.genes:
+    forward = gene.tss - before
+    backward = gene.tss - after + 1
+    start = forward if gene.strand > 0 else backward
+    if not gene.coding_exons or start < 0:
+      continue
+    if start + before + after > chromosome.sequence.size:
+      continue
+    made.append(
+      Example(chromosome, start, gene.strand, before + after, gene.expression)
+    )
+  return made
