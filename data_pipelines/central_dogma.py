@@ -1,4 +1,4 @@
-"""Transcription, translation and their reverses, as arrays of small integers."""
+"""Transcription, translation and their reverses, vectorised."""
 
 import dataclasses
 import functools
@@ -18,14 +18,28 @@ from data_pipelines.records import AMINO_ACIDS, BASES, N
 CODONS = tuple(''.join(c) for c in itertools.product('ACGT', repeat=3))
 AMBIGUOUS_CODON = 64
 
-STOP, U, O, X = (AMINO_ACIDS.index(letter) for letter in '*UOX')
-M = AMINO_ACIDS.index('M')
+STOP = AMINO_ACIDS.index('*')
+METHIONINE = AMINO_ACIDS.index('M')
+SELENOCYSTEINE = AMINO_ACIDS.index('U')
+PYRROLYSINE = AMINO_ACIDS.index('O')
+UNKNOWN = AMINO_ACIDS.index('X')
 
-# Letters of a protein that stand for one of two residues; and the synonyms of
-# the stop and of an unknown residue.
+# Letters of a protein that stand for one of two residues.
 AMBIGUOUS_AMINO_ACIDS = {'B': 'ND', 'Z': 'QE', 'J': 'LI'}
 
 _ILLEGAL = 255
+
+
+class IllegalLetter(InputError):
+  """A letter outside the alphabet, with its 0-based position."""
+
+  def __init__(self, letter: str, position: int, expected: str):
+    super().__init__(
+      f'illegal letter {letter!r} at 0-based position {position}: expected '
+      f'{expected}'
+    )
+    self.letter = letter
+    self.position = position
 
 
 def _letter_table() -> np.ndarray:
@@ -70,9 +84,8 @@ def encode(text: str | bytes) -> UInt8[np.ndarray, 'n']:
   if illegal.size:
     position = int(illegal[0])
     letter = data[position : position + 1].decode('latin-1')
-    raise InputError(
-      f'illegal letter {letter!r} at 0-based position {position}: expected '
-      'A, C, G, T, U or an IUPAC ambiguity letter'
+    raise IllegalLetter(
+      letter, position, 'A, C, G, T, U or an IUPAC ambiguity letter'
     )
   return codes
 
@@ -163,7 +176,7 @@ def translate(
   if not ids.size:
     return amino_acids
   if is_complete_start and ids[0] < AMBIGUOUS_CODON and code.starts[ids[0]]:
-    amino_acids[0] = M
+    amino_acids[0] = METHIONINE
   if is_complete_end and ids[-1] < AMBIGUOUS_CODON and code.stops[ids[-1]]:
     amino_acids[-1] = STOP
   return amino_acids
@@ -180,13 +193,11 @@ def encode_protein(
   for letter, choices in AMBIGUOUS_AMINO_ACIDS.items():
     places = np.flatnonzero(letters == letter)
     indices = [AMINO_ACIDS.index(c) for c in choices]
-    amino_acids[places] = rng.choice(indices, len(places)) if rng else X
+    amino_acids[places] = rng.choice(indices, len(places)) if rng else UNKNOWN
   illegal = np.flatnonzero(amino_acids == _ILLEGAL)
   if illegal.size:
-    raise InputError(
-      f'illegal letter {text[illegal[0]]!r} at 0-based position {illegal[0]}: '
-      'expected an amino acid'
-    )
+    position = int(illegal[0])
+    raise IllegalLetter(text[position], position, 'an amino acid')
   return amino_acids
 
 
@@ -243,8 +254,8 @@ def _synonyms(table: int) -> np.ndarray:
   synonyms[STOP] = code.stops
   if (code.stops & (code.amino_acid_of_codon == STOP)).any():
     synonyms[STOP] &= code.amino_acid_of_codon == STOP
-  synonyms[U, CODONS.index('TGA')] = True
-  synonyms[O, CODONS.index('TAG')] = True
+  synonyms[SELENOCYSTEINE, CODONS.index('TGA')] = True
+  synonyms[PYRROLYSINE, CODONS.index('TAG')] = True
   return synonyms
 
 
@@ -261,5 +272,5 @@ def _residue_of_bases(table: int) -> np.ndarray:
   residues = []
   for triple in itertools.product(choices, repeat=3):
     found = np.unique(of_codon[np.ix_(*triple)])
-    residues.append(found[0] if len(found) == 1 else X)
+    residues.append(found[0] if len(found) == 1 else UNKNOWN)
   return np.array(residues, np.uint8)

@@ -70,7 +70,7 @@ class Tally:
   names: set[str] = dataclasses.field(default_factory=set)
 
   def add(self, split: str, record: Record) -> None:
-    """Counts a record; codons only of real CDS in train, which may be learnt."""
+    """Counts a record; codons only of the real CDS in train."""
     if record.name in self.names:
       raise InputError(
         f'{record.source}: two records are named {record.name!r}; names must '

@@ -41,7 +41,7 @@ class OmicsSource(Sequence):
   """Records of one split as dicts of numpy, by index; arrays are read-only.
 
   Decodes the stored `tf.train.Example` itself: TFDS's numpy decoder takes five
-  times as long as reading the bytes, and its `PartialDecoding` needs TensorFlow.
+  times as long as reading the bytes, and `PartialDecoding` needs TensorFlow.
   Pickles to its paths, and opens its files again in a forked worker.
   """
 
@@ -106,7 +106,7 @@ class OmicsSource(Sequence):
 def open_split(
   path: Path, split: str, fields: tuple[str, ...] | None = None
 ) -> OmicsSource:
-  """Random access to `split` of the data set at `path`; only `fields` if given."""
+  """Random access to a split of the data set at `path`; `fields` or all."""
   directory = resolve(path)
   splits = load_manifest(directory)['splits']
   if split not in splits:
@@ -122,7 +122,7 @@ def open_split(
 
 
 def load_lengths(path: Path, split: str) -> np.ndarray:
-  """`[num_records, 2]` of (kind, length in bases), in the order of the split."""
+  """`[num_records, 2]` of (kind, length in bases), in reading order."""
   directory = resolve(path)
   file = load_manifest(directory)['splits'][split]['lengths_file']
   return np.load(directory / file)
