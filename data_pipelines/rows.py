@@ -1,0 +1,279 @@
+"""Reads the records of planned rows and lays them out as one packed batch."""
+
+import bisect
+import functools
+import itertools
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from data_pipelines import central_dogma
+from data_pipelines.mixture import Mixture, Source
+from data_pipelines.pack import Plan, Segment, plan_block, plan_in_order
+from data_pipelines.records import PAD, PHASE_NONE, PROTEIN, RNA
+
+# What a batch holds, [B, N] each, and what stands behind a row's last segment.
+PACKED = {
+  'sequence': (np.uint8, PAD),
+  'segment_ids': (np.int32, 0),
+  'positions': (np.int32, 0),
+  'kind': (np.uint8, 0),
+  'codon_phase': (np.uint8, PHASE_NONE),
+  'genetic_code': (np.uint8, 0),
+  'soft_mask': (np.bool_, False),
+  'codon_is_sampled': (np.bool_, False),
+}
+_OPPOSITE_PHASE = np.array([2, 1, 0, PHASE_NONE], np.uint8)
+
+PackedBatch = dict[str, np.ndarray]
+
+
+class RowReader:
+  """Makes batches of planned rows; opens its files where it is first used."""
+
+  def __init__(
+    self,
+    sources: Sequence[Source],
+    row_length: int,
+    *,
+    has_draws: bool = False,
+    cache_bases: int = 0,
+  ):
+    """A reader of `sources`.
+
+    Args:
+      sources: What the plans refer to.
+      row_length: Bases in a row.
+      has_draws: Whether sampled codons are drawn anew at every reading.
+      cache_bases: Decoded records of so many bases are kept in memory.
+    """
+    self._sources = tuple(sources)
+    self._row_length = row_length
+    self._has_draws = has_draws
+    self._ramp = np.arange(row_length, dtype=np.int32)
+    self._cache_bases = cache_bases
+    self._cache: dict[tuple[int, int], Mapping[str, Any]] = {}
+    self._opened: dict[int, Any] = {}
+
+  def __getstate__(self) -> dict[str, Any]:
+    return {**self.__dict__, '_opened': {}, '_cache': {}}
+
+  def batch(
+    self, rows: Sequence[tuple[Plan, int]], num_rows: int
+  ) -> PackedBatch:
+    """A batch of (plan, row of that plan), filled up with empty rows."""
+    batch = {
+      name: np.full((num_rows, self._row_length), fill, dtype)
+      for name, (dtype, fill) in PACKED.items()
+    }
+    segments = [plan.row(row) for plan, row in rows]
+    records = self._read([s[:2] for row in segments for s in row])
+    for i, row in enumerate(segments):
+      arrays = {name: array[i] for name, array in batch.items()}
+      for segment_id, segment in enumerate(row, start=1):
+        record = records[segment.source_id, segment.record_id]
+        self._place(arrays, segment_id, segment, record)
+    return batch
+
+  def _place(
+    self,
+    row: dict[str, np.ndarray],
+    segment_id: int,
+    segment: Segment,
+    record: Mapping[str, Any],
+  ) -> None:
+    source = self._sources[segment.source_id]
+    start, length = segment.start, segment.length
+    if source.kind == RNA:
+      start, length = _in_frame(record['codon_phase'], start, length)
+    part = slice(start, start + length)
+    at = slice(segment.offset, segment.offset + length)
+    row['segment_ids'][at] = segment_id
+    row['positions'][at] = self._ramp[:length]
+    row['kind'][at] = source.kind
+    row['genetic_code'][at] = record['genetic_code']
+    row['codon_is_sampled'][at] = record['codon_is_sampled']
+    sequence = record['sequence'][part]
+    if self._has_draws and source.kind == PROTEIN:
+      sequence = _draw_codons(record, part, source, segment.noise)
+    if segment.is_reversed:
+      sequence = central_dogma.reverse_complement(sequence)
+    row['sequence'][at] = sequence
+    direction = -1 if segment.is_reversed else 1
+    if (soft_mask := record['soft_mask']) is not None:
+      row['soft_mask'][at] = soft_mask[part][::direction]
+    if (codon_phase := record['codon_phase']) is not None:
+      phase = codon_phase[part][::direction]
+      phase = _OPPOSITE_PHASE.take(phase) if segment.is_reversed else phase
+      row['codon_phase'][at] = phase
+
+  def _read(
+    self, wanted: Sequence[tuple[int, int]]
+  ) -> dict[tuple[int, int], Mapping[str, Any]]:
+    """The records named by (source, record), read source by source."""
+    found = {key: self._cache[key] for key in wanted if key in self._cache}
+    missing = sorted(set(wanted) - found.keys())
+    for source_id, keys in itertools.groupby(missing, key=lambda key: key[0]):
+      keys = list(keys)
+      places = self._sources[source_id].record_ids[[key[1] for key in keys]]
+      read = self._open(source_id).__getitems__(places.tolist())
+      for key, record in zip(keys, read, strict=True):
+        found[key] = record = _without_empty_tracks(record)
+        if self._cache_bases > 0:
+          self._cache_bases -= len(record['sequence'])
+          self._cache[key] = record
+    return found
+
+  def _open(self, source_id: int) -> Any:
+    if source_id not in self._opened:
+      self._opened[source_id] = self._sources[source_id].open()
+    return self._opened[source_id]
+
+
+class TrainingBatches:
+  """Random access to the batches of a mixture; pickles without open files."""
+
+  def __init__(
+    self,
+    mixture: Mixture,
+    *,
+    row_length: int,
+    reverse_complement: float | int,
+    batch_size: int,
+    rows: range,
+    cache_bases: int = 0,
+  ):
+    """`rows`: which rows of a batch to make, of the `batch_size` it has."""
+    self._reader = RowReader(
+      mixture.sources, row_length, has_draws=True, cache_bases=cache_bases
+    )
+    self._plan_block = functools.partial(
+      plan_block,
+      mixture,
+      row_length=row_length,
+      reverse_complement=reverse_complement,
+    )
+    self._batch_size = batch_size
+    self._rows = rows
+    self._reset()
+
+  def _reset(self) -> None:
+    # First row of block 0, 1, ... as far as known, and the latest two plans.
+    self._first_row = [0]
+    self._plans: dict[int, Plan] = {}
+    self._lock = threading.Lock()
+
+  def __getstate__(self) -> dict[str, Any]:
+    hidden = ('_first_row', '_plans', '_lock')
+    return {k: v for k, v in self.__dict__.items() if k not in hidden}
+
+  def __setstate__(self, state: dict[str, Any]) -> None:
+    self.__dict__.update(state)
+    self._reset()
+
+  def __repr__(self) -> str:
+    return f'TrainingBatches(batch_size={self._batch_size}, rows={self._rows})'
+
+  def __len__(self) -> int:
+    return sys.maxsize
+
+  def __getitem__(self, index: int) -> PackedBatch:
+    first = int(index) * self._batch_size
+    rows = [self._locate(first + row) for row in self._rows]
+    return self._reader.batch(rows, len(rows))
+
+  def _locate(self, row: int) -> tuple[Plan, int]:
+    """The plan that row `row` of the stream is in, and where in there."""
+    with self._lock:
+      while row >= self._first_row[-1]:
+        self._plan(len(self._first_row) - 1)
+      block = bisect.bisect_right(self._first_row, row) - 1
+      return self._plan(block), row - self._first_row[block]
+
+  def _plan(self, block: int) -> Plan:
+    if block not in self._plans:
+      plan = self._plan_block(block)
+      if block == len(self._first_row) - 1:
+        self._first_row.append(self._first_row[-1] + plan.num_rows)
+      while len(self._plans) > 1:
+        del self._plans[min(self._plans)]
+      self._plans[block] = plan
+    return self._plans[block]
+
+
+class EvaluationBatches(Sequence):
+  """The batches of one source, every record once and in order."""
+
+  def __init__(
+    self,
+    source: Source,
+    *,
+    row_length: int,
+    batch_size: int,
+    rows: range,
+    max_rows: int | None,
+  ):
+    """`rows`: which rows of a batch to make, of the `batch_size` it has."""
+    self._reader = RowReader([source], row_length)
+    self._plan = plan_in_order(source.lengths, row_length)
+    num_rows = self._plan.num_rows
+    chosen = num_rows if max_rows is None else min(max_rows, num_rows)
+    self._chosen = np.arange(chosen) * num_rows // max(chosen, 1)
+    self._batch_size = batch_size
+    self._rows = rows
+
+  def __len__(self) -> int:
+    return -(-len(self._chosen) // self._batch_size)
+
+  def __getitem__(self, index: int) -> PackedBatch:
+    if not 0 <= index < len(self):
+      raise IndexError(f'batch {index} of {len(self)}')
+    whole = self._chosen[index * self._batch_size :]
+    local = whole[self._rows.start : self._rows.stop].tolist()
+    return self._reader.batch(
+      [(self._plan, row) for row in local], len(self._rows)
+    )
+
+
+def _without_empty_tracks(record: dict[str, Any]) -> dict[str, Any]:
+  """The record; a track that says the same as an unwritten row is None."""
+  if not record['soft_mask'].any():
+    record['soft_mask'] = None
+  if record['codon_phase'].min(initial=PHASE_NONE) == PHASE_NONE:
+    record['codon_phase'] = None
+  return record
+
+
+def _in_frame(
+  codon_phase: UInt8[np.ndarray, 'n'] | None, start: int, length: int
+) -> tuple[int, int]:
+  """Moves a part of an mRNA by up to two bases, to begin on a codon's frame.
+
+  What then reaches over the end of the record gives up its last unit.
+  """
+  if codon_phase is None or length <= 3:
+    return start, length
+  first = int((codon_phase != PHASE_NONE).argmax())
+  start += (first - int(codon_phase[first]) - start) % 3
+  return start, length - 3 * (start + length > len(codon_phase))
+
+
+def _draw_codons(
+  record: Mapping[str, Any], part: slice, source: Source, bits: int
+) -> UInt8[np.ndarray, 'n']:
+  amino_acids = record['amino_acids']
+  sequence = record['sequence']
+  # Only where residues and codons pair up can the codons be drawn again.
+  if not record['codon_is_sampled'] or 3 * len(amino_acids) != len(sequence):
+    return sequence[part]
+  return central_dogma.reverse_translate(
+    amino_acids[part.start // 3 : part.stop // 3],
+    int(record['genetic_code']),
+    policy='uniform' if source.codon_usage is None else 'usage',
+    usage=source.codon_usage,
+    rng=np.random.Generator(np.random.PCG64(bits)),
+  )
