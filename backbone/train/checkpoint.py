@@ -1,0 +1,280 @@
+"""Checkpoints: asynchronous, checked on loading, restorable onto any mesh."""
+
+import dataclasses
+import errno
+import hashlib
+import importlib.metadata
+import pathlib
+import shutil
+import subprocess
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from absl import logging
+
+from backbone.array_types import PyTree
+from backbone.train.state import TrainState
+
+
+class CheckpointError(ValueError):
+  """A checkpoint cannot be written or used; one line says why and what to do.
+
+  Entry points print the message alone and exit with status 2.
+  """
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+  """What a checkpoint must agree with to be continued.
+
+  Attributes:
+    vocabulary: Hash of what the model's input ids mean.
+    data_manifest: Hash of the data set's manifest.
+    seed: Of the run; it draws the noise of every step still to come.
+  """
+
+  vocabulary: str
+  data_manifest: str
+  seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+  """A checkpoint as read."""
+
+  step: int
+  state: TrainState
+  data: dict[str, Any]
+  metadata: dict[str, Any]
+
+
+class Checkpoints:
+  """The checkpoints of one run, in one directory.
+
+  A checkpoint holds the state, the position of the data iterator, and metadata:
+  the run's configuration, its `Identity`, the code version, and a checksum of
+  the state, because the array format does not notice a flipped byte.
+  """
+
+  def __init__(
+    self,
+    directory: pathlib.Path,
+    identity: Identity,
+    *,
+    config: dict[str, Any],
+    keep: int = 3,
+  ):
+    self._directory = directory.absolute()
+    self._identity = dataclasses.asdict(identity)
+    self._config = config
+    self._checksum = jax.jit(checksum)
+    self._pending: int | None = None
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=keep,
+      cleanup_tmp_directories=True,
+      enable_async_checkpointing=True,
+    )
+    try:
+      self._directory.mkdir(parents=True, exist_ok=True)
+      self._manager = ocp.CheckpointManager(
+        self._directory,
+        options=options,
+        item_names=('state', 'data', 'metadata'),
+      )
+    except OSError as error:
+      raise self._write_error(None, error) from error
+
+  def save(self, state: TrainState, step: int, data: dict[str, Any]) -> None:
+    """Starts writing; returns once the arrays are off the device.
+
+    Raises:
+      CheckpointError: This or the previous checkpoint could not be written.
+    """
+    self.wait()
+    metadata = {
+      'step': step,
+      'identity': self._identity,
+      'config': self._config,
+      'code_version': code_version(),
+      'arrays': _describe(state),
+      'checksum': [int(c) for c in self._checksum(state)],
+    }
+    self._pending = step
+    try:
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state),
+          data=ocp.args.JsonSave(data),
+          metadata=ocp.args.JsonSave(metadata),
+        ),
+      )
+    except Exception as error:
+      raise self._abandon(error) from error
+
+  def wait(self) -> None:
+    """Blocks until the last checkpoint is complete on disk.
+
+    Raises:
+      CheckpointError: It could not be written; nothing of it is left.
+    """
+    try:
+      self._manager.wait_until_finished()
+      self._manager.check_for_errors()
+    except Exception as error:
+      raise self._abandon(error) from error
+    self._pending = None
+
+  def close(self) -> None:
+    """Lets go of threads; `wait` first."""
+    self._manager.close()
+
+  def latest_step(self) -> int | None:
+    """Step of the newest complete checkpoint."""
+    return self._manager.latest_step()
+
+  def restore(self, abstract: TrainState) -> Restored | None:
+    """The newest readable checkpoint, or None where there is none at all.
+
+    An unreadable one is reported once, set aside as `unreadable-STEP`, and the
+    one before it is used.
+
+    Args:
+      abstract: Shapes and shardings wanted; the mesh may differ from the one
+        that the checkpoint was written on.
+
+    Raises:
+      CheckpointError: It belongs to another run, or none is readable.
+    """
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    for i, step in enumerate(steps):
+      try:
+        restored = self._read(step, abstract)
+      except CheckpointError:
+        raise
+      except Exception as error:
+        logging.warning(
+          'checkpoint %d in %s is unreadable and skipped (%s)',
+          step,
+          self._directory,
+          _first_line(error),
+        )
+        continue
+      self._set_aside(steps[:i])
+      return restored
+    if steps:
+      raise CheckpointError(
+        f'{self._directory}: no checkpoint is readable (steps {steps[::-1]}); '
+        'delete the directory to start from the beginning'
+      )
+    return None
+
+  def _read(self, step: int, abstract: TrainState) -> Restored:
+    args = ocp.args.Composite(
+      data=ocp.args.JsonRestore(), metadata=ocp.args.JsonRestore()
+    )
+    read = self._manager.restore(step, args=args)
+    self._check(step, read.metadata, abstract)
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+    state = self._manager.restore(step, args=args).state
+    if [int(c) for c in self._checksum(state)] != read.metadata['checksum']:
+      raise OSError('its checksum is wrong')
+    return Restored(step, state, read.data, read.metadata)
+
+  def _check(self, step: int, metadata: dict[str, Any], abstract) -> None:
+    where = f'{self._directory / str(step)}'
+    for name, ours in self._identity.items():
+      theirs = metadata['identity'][name]
+      if theirs != ours:
+        raise CheckpointError(
+          f'{where}: written with {name} {theirs}, this run has {name} {ours}; '
+          'use another --workdir, or the configuration it was written with'
+        )
+    theirs, ours = metadata['arrays'], _describe(abstract)
+    for name in sorted(theirs.keys() | ours.keys()):
+      if theirs.get(name) != ours.get(name):
+        raise CheckpointError(
+          f'{where}: {name} is {theirs.get(name, "absent")} there and '
+          f'{ours.get(name, "absent")} in this model; use another --workdir, '
+          'or the configuration it was written with'
+        )
+
+  def _set_aside(self, steps: list[int]) -> None:
+    for step in steps:
+      target = self._directory / f'unreadable-{step}'
+      shutil.rmtree(target, ignore_errors=True)
+      (self._directory / str(step)).rename(target)
+    if steps:
+      self._manager.reload()
+
+  def _abandon(self, error: Exception) -> CheckpointError:
+    step, self._pending = self._pending, None
+    for left in self._directory.glob(f'{step}.*'):
+      shutil.rmtree(left, ignore_errors=True)
+    return self._write_error(step, error)
+
+  def _write_error(self, step, error: Exception) -> CheckpointError:
+    what = 'checkpoints' if step is None else f'checkpoint {step}'
+    full = getattr(error, 'errno', None) == errno.ENOSPC or any(
+      text in str(error) for text in ('No space left', 'File too large')
+    )
+    reason = 'the disk is full' if full else _first_line(error)
+    return CheckpointError(
+      f'{self._directory}: cannot write {what}: {reason}; earlier checkpoints '
+      'are kept, mend this and repeat the same command'
+    )
+
+
+def read_metadata(directory: pathlib.Path, step: int) -> dict[str, Any]:
+  """Metadata of one checkpoint: configuration, identity, code version."""
+  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+    return reader.restore(directory.absolute() / str(step) / 'metadata')
+
+
+def checksum(state: PyTree) -> list[jax.Array]:
+  """Sum of the bits of each array, modulo 2^32: the same on every mesh."""
+
+  def bits(x: jax.Array) -> jax.Array:
+    if jnp.issubdtype(x.dtype, jnp.bool_):
+      x = x.astype(jnp.uint8)
+    unsigned = jnp.dtype(f'uint{8 * x.dtype.itemsize}')
+    words = jax.lax.bitcast_convert_type(x, unsigned)
+    return jnp.sum(words.astype(jnp.uint32), dtype=jnp.uint32)
+
+  return [bits(x) for x in jax.tree.leaves(state)]
+
+
+def hash_text(text: Any) -> str:
+  """Short hash of a vocabulary or of anything with a stable `repr`."""
+  return hashlib.sha256(repr(text).encode()).hexdigest()[:16]
+
+
+def code_version() -> str:
+  """The git revision of the code, else the version of the package."""
+  root = pathlib.Path(__file__).resolve().parents[2]
+  try:
+    command = ('git', '-C', str(root), 'rev-parse', 'HEAD')
+    found = subprocess.run(command, capture_output=True, text=True, timeout=5)
+    if found.returncode == 0 and (root / '.git').exists():
+      return found.stdout.strip()
+    return importlib.metadata.version('multiomics-jax')
+  except (OSError, subprocess.SubprocessError):
+    return 'unknown'
+  except importlib.metadata.PackageNotFoundError:
+    return 'unknown'
+
+
+def _describe(state: PyTree) -> dict[str, str]:
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): (
+      f'{leaf.dtype}{list(leaf.shape)}'
+    )
+    for path, leaf in jax.tree.leaves_with_path(state)
+  }
+
+
+def _first_line(error: Exception) -> str:
+  lines = str(error).strip().splitlines()
+  return f'{type(error).__name__}: {lines[0][:200] if lines else ""}'

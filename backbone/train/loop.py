@@ -1,0 +1,271 @@
+"""The one training loop.
+
+Each turn, in this order: evaluate, checkpoint, next batch, step, log. So the
+data iterator a checkpoint holds stands before the batch of the next step, and a
+resumed run repeats exactly what an uninterrupted one does.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+
+from backbone.array_types import PyTree
+from backbone.train import metrics as metrics_lib
+from backbone.train.checkpoint import Checkpoints, Identity, hash_text
+from backbone.train.evaluate import make_evaluate
+from backbone.train.objective import Objective
+from backbone.train.optim import Optimizer
+from backbone.train.state import (
+  TrainingError,
+  TrainState,
+  abstract_state,
+  make_create,
+  make_step,
+  run_keys,
+  to_device,
+)
+
+
+class Diverged(TrainingError):
+  """A loss or a gradient was not finite; the last checkpoint is good."""
+
+
+class Interrupted(Exception):
+  """A signal asked the run to stop; its checkpoint is written."""
+
+  def __init__(self, step: int):
+    super().__init__(f'stopped by a signal after step {step}')
+    self.step = step
+
+
+@runtime_checkable
+class Data(Protocol):
+  """What the loop needs of a data source."""
+
+  def train(self, *, process_id: int, num_processes: int) -> Iterator:
+    """Batches for ever, with `get_state` and `set_state`."""
+
+  def evaluation(self, split: str, *, max_rows: int) -> Any:
+    """Batches of a held-out split, the same each time."""
+
+  def manifest_hash(self) -> str:
+    """Hash of what the data is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """How long to train, and how often to look.
+
+  Attributes:
+    steps: Updates in all.
+    log_every: Steps between lines of training metrics.
+    evaluate_every: Steps between evaluations; also before the first step and
+      after the last.
+    evaluate_rows: Rows of the validation split per evaluation.
+    checkpoint_every: Steps between checkpoints; also after the last step.
+    keep: Newest checkpoints kept.
+    bases_per_token: Bases that the model reads as one unit, for tokens/s.
+  """
+
+  steps: int
+  log_every: int = 10
+  evaluate_every: int = 500
+  evaluate_rows: int = 256
+  checkpoint_every: int = 500
+  keep: int = 3
+  bases_per_token: int = 3
+
+  def __post_init__(self):
+    for field in dataclasses.fields(self):
+      if getattr(self, field.name) < 1:
+        raise ValueError(f'{field.name} must be at least 1')
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """The end of a run: the model before the first step and after the last."""
+
+  step: int
+  graphdef: nnx.GraphDef
+  params: PyTree
+  aux: PyTree
+  initial_params: PyTree
+  initial_aux: PyTree
+
+
+def fit(
+  objective: Objective,
+  data: Data,
+  run: Run,
+  *,
+  optimizer: Optimizer,
+  workdir: pathlib.Path,
+  mesh: Mesh,
+  seed: int = 0,
+  config: dict[str, Any] | None = None,
+  is_progress_shown: bool = True,
+) -> Trained:
+  """Trains to `run.steps`, from the newest checkpoint in `workdir` if any.
+
+  Raises:
+    Diverged: A loss or gradient norm was not finite.
+    Interrupted: SIGTERM or SIGINT came; the checkpoint is written.
+    CheckpointError: A checkpoint cannot be written, or is another run's.
+  """
+  workdir.mkdir(parents=True, exist_ok=True)
+  init_key, step_key, evaluation_key = run_keys(seed)
+  transform = optimizer.transform(run.steps)
+  schedule = optimizer.schedule(run.steps)
+
+  with jax.set_mesh(mesh), contextlib.ExitStack() as stack:
+    graphdef, abstract = abstract_state(objective, transform, mesh=mesh)
+    create = make_create(objective, transform, abstract)
+    train_step = make_step(
+      objective, transform, graphdef, abstract, step_key, mesh=mesh
+    )
+    evaluate = make_evaluate(objective, graphdef, evaluation_key, mesh=mesh)
+    checkpoints = Checkpoints(
+      workdir / 'checkpoints',
+      Identity(
+        vocabulary=hash_text(getattr(objective, 'vocabulary', '')),
+        data_manifest=data.manifest_hash(),
+        seed=seed,
+      ),
+      config=config or {},
+      keep=run.keep,
+    )
+    stack.callback(checkpoints.close)
+
+    batches = data.train(
+      process_id=jax.process_index(), num_processes=jax.process_count()
+    )
+    restored = checkpoints.restore(abstract)
+    if restored:
+      start, state = restored.step, restored.state
+      batches.set_state(restored.data)
+    else:
+      start, state = 0, create(init_key)
+    if start > run.steps:
+      raise TrainingError(
+        f'{workdir} is at step {start}, beyond config.train.steps={run.steps}'
+      )
+
+    is_chief = jax.process_index() == 0
+    writer = stack.enter_context(
+      contextlib.closing(
+        metrics_lib.MetricsWriter(
+          workdir,
+          start=start,
+          is_resumed=restored is not None,
+          is_active=is_chief,
+        )
+      )
+    )
+    progress = stack.enter_context(
+      metrics_lib.progress_bar(
+        start=start,
+        steps=run.steps,
+        is_shown=is_chief and is_progress_shown,
+      )
+    )
+    stop = stack.enter_context(_stop_on_signal())
+    throughput = metrics_lib.Throughput(
+      run.bases_per_token, jax.process_count()
+    )
+
+    for step in range(start, run.steps + 1):
+      is_last = step == run.steps
+      is_new = step > start or not restored
+
+      with throughput.paused():
+        if is_new and (is_last or step % run.evaluate_every == 0):
+          held_out = data.evaluation('validation', max_rows=run.evaluate_rows)
+          means = evaluate(state.params, state.aux, held_out)
+          writer.write(step, 'validation', metrics_lib.values(means))
+
+        is_due = is_last or stop.is_set() or step % run.checkpoint_every == 0
+        if step > start and is_due:
+          _check_finite(state, checkpoints)
+          checkpoints.save(state, step, batches.get_state())
+      if is_last or (stop.is_set() and step > start):
+        break
+
+      batch = next(batches)
+      throughput.count(batch)
+
+      state, means = train_step(state, to_device(batch, mesh))
+
+      if (step + 1) % run.log_every == 0 or step + 1 == run.steps:
+        values = metrics_lib.values(means)
+        _check_finite(state, checkpoints)
+        values['learning_rate'] = float(schedule(step))
+        values |= throughput.read()
+        writer.write(step + 1, 'train', values)
+        progress.set_postfix(
+          loss=f'{values["loss"]:.4f}',
+          tokens_per_s=f'{values["tokens_per_second"]:,.0f}',
+          refresh=False,
+        )
+      progress.update()
+
+    checkpoints.wait()
+    if step < run.steps:
+      raise Interrupted(step)
+    initial = create(init_key)
+    return Trained(
+      step=step,
+      graphdef=graphdef,
+      params=state.params,
+      aux=state.aux,
+      initial_params=initial.params,
+      initial_aux=initial.aux,
+    )
+
+
+def _check_finite(state: TrainState, checkpoints: Checkpoints) -> None:
+  failed_at = int(state.failed_at)
+  if failed_at < 0:
+    return
+  checkpoints.wait()
+  last = checkpoints.latest_step()
+  kept = (
+    'no checkpoint was written yet'
+    if last is None
+    else (f'the last good checkpoint is that of step {last}')
+  )
+  raise Diverged(
+    f'step {failed_at}: the loss or its gradient is not finite; the update was '
+    f'not applied and {kept}; try a lower config.optimizer.learning_rate'
+  )
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+  """An event set by SIGTERM or SIGINT; a second signal acts as usual."""
+  stop = threading.Event()
+  if threading.current_thread() is not threading.main_thread():
+    yield stop
+    return
+  previous = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+
+  def request(signum, frame):
+    del signum, frame
+    stop.set()
+    for s, handler in previous.items():
+      signal.signal(s, handler)
+
+  for s in previous:
+    signal.signal(s, request)
+  try:
+    yield stop
+  finally:
+    for s, handler in previous.items():
+      signal.signal(s, handler)

@@ -1,0 +1,131 @@
+"""Metrics of a run: a JSONL file, TensorBoard, a progress bar."""
+
+import contextlib
+import json
+import os
+import pathlib
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorboardX
+import tqdm
+
+from backbone.array_types import Mean
+
+
+def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
+  """The lines of a metrics file; a half-written last line is left out."""
+  if not path.exists():
+    return []
+  lines = []
+  for text in path.read_text().splitlines():
+    try:
+      lines.append(json.loads(text))
+    except json.JSONDecodeError:
+      break
+  return lines
+
+
+class MetricsWriter:
+  """Appends to `metrics.jsonl` and to TensorBoard."""
+
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    *,
+    start: int,
+    is_resumed: bool,
+    is_active: bool = True,
+  ):
+    """Drops what an interrupted run wrote after the restored step.
+
+    Args:
+      workdir: Of the run.
+      start: Step the run goes on from.
+      is_resumed: A checkpoint of that step was restored.
+      is_active: False in all processes but one, which then write nothing.
+    """
+    self._is_active = is_active
+    if not is_active:
+      return
+    path = workdir / 'metrics.jsonl'
+    kept = [
+      line
+      for line in read_metrics(path)
+      if is_resumed and line['step'] <= start
+    ]
+    aside = path.with_suffix('.jsonl.tmp')
+    aside.write_text(''.join(json.dumps(line) + '\n' for line in kept))
+    os.replace(aside, path)
+    self._file = path.open('a')
+    self._board = tensorboardX.SummaryWriter(
+      str(workdir / 'tensorboard'), purge_step=start + 1 if is_resumed else 0
+    )
+
+  def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+    """One line; flushed, so that a kill loses nothing written."""
+    if not self._is_active:
+      return
+    line = {'step': step, 'split': split, **values}
+    self._file.write(json.dumps(line) + '\n')
+    self._file.flush()
+    for name, value in values.items():
+      self._board.add_scalar(f'{split}/{name}', value, step)
+
+  def close(self) -> None:
+    """Closes both."""
+    if not self._is_active:
+      return
+    self._file.close()
+    self._board.close()
+
+
+class Throughput:
+  """Bases and tokens per second since the last reading, padding left out."""
+
+  def __init__(self, bases_per_token: int, num_processes: int):
+    self._bases_per_token = bases_per_token
+    self._num_processes = num_processes
+    self._bases = 0
+    self._since = time.monotonic()
+
+  def count(self, batch: Mapping[str, np.ndarray]) -> None:
+    """Adds this process's rows; the other processes have as many."""
+    self._bases += int(np.count_nonzero(batch['segment_ids']))
+
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """Leaves out the time spent inside: an evaluation, a checkpoint."""
+    begin = time.monotonic()
+    yield
+    self._since += time.monotonic() - begin
+
+  def read(self) -> dict[str, float]:
+    """Rates since the last call."""
+    now = time.monotonic()
+    rate = self._bases * self._num_processes / max(now - self._since, 1e-9)
+    self._bases, self._since = 0, now
+    return {
+      'tokens_per_second': rate / self._bases_per_token,
+      'bases_per_second': rate,
+    }
+
+
+def progress_bar(*, start: int, steps: int, is_shown: bool) -> tqdm.tqdm:
+  """Steps, ETA and whatever `set_postfix` is given, on stderr."""
+  return tqdm.tqdm(
+    total=steps,
+    initial=start,
+    unit='step',
+    desc='train',
+    dynamic_ncols=True,
+    mininterval=0.5,
+    disable=not is_shown,
+  )
+
+
+def values(metrics: Mapping[str, Mean]) -> dict[str, float]:
+  """Totals over weights, as plain numbers."""
+  return {name: Mean(*mean).value() for name, mean in metrics.items()}

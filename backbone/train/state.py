@@ -1,0 +1,223 @@
+"""The training state and the one jitted step that moves it."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from backbone.array_types import Batch, Mean, PRNGKey, PyTree
+from backbone.sharding import (
+  DEFAULT_RULES,
+  AxisRules,
+  batch_sharding,
+  param_specs,
+  replicated,
+)
+from backbone.train.objective import Objective
+
+
+class TrainingError(ValueError):
+  """The run cannot go on as configured; one line says why."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """All that a step reads and writes, and all that a checkpoint keeps.
+
+  Attributes:
+    params: Nested dict of the model's parameters.
+    opt_state: State of the optax transformation.
+    aux: The objective's state without gradient.
+    step: Number of updates applied.
+    failed_at: Step whose loss or gradient was not finite, -1 if none. From
+      then on no update is applied, so the loop may look at it late.
+  """
+
+  params: PyTree
+  opt_state: PyTree
+  aux: PyTree
+  step: PyTree
+  failed_at: PyTree
+
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, Mean]]]
+
+
+def split_model(model: nnx.Module) -> tuple[nnx.GraphDef, PyTree]:
+  """The static half of a model and its parameters as a nested dict.
+
+  Raises:
+    ValueError: The model holds a variable that is not a parameter; under raw
+      `jit` its updates would be lost.
+  """
+  graphdef, params, other = nnx.split(model, nnx.Param, ...)
+  if jax.tree.leaves(other):
+    names = [
+      jax.tree_util.keystr(p) for p, _ in jax.tree.leaves_with_path(other)
+    ]
+    raise ValueError(
+      f'the model holds variables that are not nnx.Param: {names}; keep state '
+      'without gradient in aux'
+    )
+  return graphdef, nnx.to_pure_dict(params)
+
+
+def run_keys(seed: int) -> tuple[PRNGKey, PRNGKey, PRNGKey]:
+  """Keys for the initial parameters, the steps and the evaluations."""
+  init, step, evaluation = jax.random.split(jax.random.key(seed), 3)
+  return init, step, evaluation
+
+
+def abstract_state(
+  objective: Objective,
+  transform: optax.GradientTransformation,
+  *,
+  mesh: Mesh,
+  rules: AxisRules = DEFAULT_RULES,
+) -> tuple[nnx.GraphDef, TrainState]:
+  """The model's static half and the state's shapes with their shardings."""
+  graphdef, shapes = jax.eval_shape(
+    lambda key: _initial(objective, transform, key), jax.random.key(0)
+  )
+  shardings = TrainState(
+    params=param_specs(shapes.params, mesh, rules),
+    opt_state=param_specs(shapes.opt_state, mesh, rules),
+    aux=jax.tree.map(lambda _: replicated(mesh), shapes.aux),
+    step=replicated(mesh),
+    failed_at=replicated(mesh),
+  )
+  placed = jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    shardings,
+  )
+  return graphdef, placed
+
+
+def make_create(
+  objective: Objective,
+  transform: optax.GradientTransformation,
+  abstract: TrainState,
+) -> Callable[[PRNGKey], TrainState]:
+  """From a key to a fresh state, born where `abstract` says it lives."""
+  return jax.jit(
+    lambda key: _initial(objective, transform, key)[1],
+    out_shardings=jax.tree.map(lambda x: x.sharding, abstract),
+  )
+
+
+def _initial(
+  objective: Objective, transform: optax.GradientTransformation, key: PRNGKey
+) -> tuple[nnx.GraphDef, TrainState]:
+  model, aux = objective.init(key)
+  graphdef, params = split_model(model)
+  return graphdef, TrainState(
+    params=params,
+    opt_state=transform.init(params),
+    aux=aux,
+    step=jnp.zeros((), jnp.int32),
+    failed_at=jnp.full((), -1, jnp.int32),
+  )
+
+
+def make_step(
+  objective: Objective,
+  transform: optax.GradientTransformation,
+  graphdef: nnx.GraphDef,
+  abstract: TrainState,
+  key: PRNGKey,
+  *,
+  mesh: Mesh,
+  rules: AxisRules = DEFAULT_RULES,
+) -> Step:
+  """The jitted step: state (donated) and batch to state and metrics.
+
+  A step whose loss or gradient norm is not finite changes nothing but
+  `failed_at`.
+  """
+
+  def step(state: TrainState, batch: Batch):
+    def loss_fn(params):
+      step_key = jax.random.fold_in(key, state.step)
+      model = nnx.merge(graphdef, params)
+      return objective.loss(model, state.aux, batch, step_key, train=True)
+
+    (loss, (aux, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+      state.params
+    )
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
+    updates, opt_state = transform.update(grads, state.opt_state, state.params)
+    is_finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    is_good = is_finite & (state.failed_at < 0)
+    new = TrainState(
+      params=optax.apply_updates(state.params, updates),
+      opt_state=opt_state,
+      aux=aux,
+      step=state.step + 1,
+      failed_at=state.failed_at,
+    )
+    kept = jax.tree.map(lambda a, b: jnp.where(is_good, a, b), new, state)
+    failed_at = jnp.where(
+      is_finite | (state.failed_at >= 0), state.failed_at, state.step + 1
+    )
+    metrics = with_loss(metrics, loss) | {'gradient_norm': as_mean(norm)}
+    return dataclasses.replace(kept, failed_at=failed_at), metrics
+
+  shardings = jax.tree.map(lambda x: x.sharding, abstract)
+  return jax.jit(
+    step,
+    in_shardings=(shardings, batch_sharding(mesh, rules)),
+    out_shardings=(shardings, replicated(mesh)),
+    donate_argnums=0,
+  )
+
+
+def with_loss(metrics: dict[str, Mean], loss: jax.Array) -> dict[str, Mean]:
+  """`metrics` with the scalar loss where the objective gives none itself."""
+  return metrics if 'loss' in metrics else {'loss': as_mean(loss), **metrics}
+
+
+def as_mean(value: jax.Array) -> Mean:
+  """A single value as a mean."""
+  return Mean(value.astype(jnp.float32), jnp.ones((), jnp.float32))
+
+
+def to_device(
+  batch: dict[str, np.ndarray], mesh: Mesh, rules: AxisRules = DEFAULT_RULES
+) -> Batch:
+  """This process's rows as part of the global, sharded batch.
+
+  Raises:
+    TrainingError: The rows or their length do not divide over the mesh.
+  """
+  sharding = batch_sharding(mesh, rules)
+  shape = batch['segment_ids'].shape
+  num_rows = shape[0] * jax.process_count()
+  if num_rows % mesh.shape['data'] or shape[1] % mesh.shape['seq']:
+    raise TrainingError(
+      f'a batch of {num_rows} rows of {shape[1]} bases cannot be split over a '
+      f'mesh of {dict(mesh.shape)}: change config.data or config.mesh'
+    )
+  return {
+    name: jax.make_array_from_process_local_data(sharding, array)
+    for name, array in batch.items()
+  }
+
+
+def parameters_sha256(params: Any) -> str:
+  """Hash of names, types, shapes and bytes of all parameters."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree.leaves_with_path(params):
+    array = np.asarray(jax.device_get(leaf))
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    digest.update(f'{name} {array.dtype} {array.shape}\n'.encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+  return digest.hexdigest()

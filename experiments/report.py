@@ -1,0 +1,304 @@
+"""The report of a run: one HTML file that needs nothing else."""
+
+import html
+import io
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Rows = Sequence[Mapping[str, Any]]
+
+INK, MUTED, GRID = '#1f2430', '#6b7280', '#e5e7eb'
+COLOURS = ('#2457c5', '#d9822b', '#3a8f5c', '#8a4fbf', '#c23b4b', '#5b7083')
+
+STYLE = """
+:root { color-scheme: light; }
+body { margin: 0 auto; max-width: 60rem; padding: 2.5rem 1.5rem 4rem;
+  font: 15px/1.55 system-ui, 'Segoe UI', Helvetica, Arial, sans-serif;
+  color: #1f2430; background: #fff; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; }
+h2 { font-size: 1.1rem; margin: 2.4rem 0 .6rem; }
+p.lead { color: #6b7280; margin: 0 0 1.4rem; }
+code, pre { font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; }
+pre { background: #f6f7f9; border-radius: 6px; padding: .8rem 1rem;
+  overflow-x: auto; margin: 0; white-space: pre-wrap;
+  overflow-wrap: anywhere; }
+.tiles { display: flex; flex-wrap: wrap; gap: .7rem; }
+.tile { flex: 1 1 9rem; background: #f6f7f9; border-radius: 8px;
+  padding: .7rem .9rem; }
+.tile b { display: block; font-size: 1.25rem; font-weight: 600;
+  font-variant-numeric: tabular-nums; }
+.tile span { color: #6b7280; font-size: .82rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+th { text-align: left; font-weight: 600; color: #6b7280; font-size: .8rem; }
+th, td { padding: .42rem .8rem .42rem 0; border-bottom: 1px solid #e5e7eb;
+  vertical-align: baseline; }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.number small { color: #6b7280; }
+td.best { font-weight: 600; }
+td.key { white-space: nowrap; color: #6b7280; width: 1%; }
+svg { max-width: 100%; height: auto; display: block; }
+details summary { cursor: pointer; color: #6b7280; margin-bottom: .5rem; }
+"""
+
+
+def facts(trained: Any, data: Any, mesh: Any) -> dict[str, str]:
+  """Hashes, versions and hardware, as the report lists them."""
+  import jax
+
+  from backbone.train import checkpoint
+
+  devices = mesh.devices.flatten()
+  axes = ' × '.join(f'{k} {v}' for k, v in mesh.shape.items())
+  num_parameters = sum(x.size for x in jax.tree.leaves(trained.params))
+  return {
+    'parameters': f'{num_parameters:,}',
+    'data manifest': data.manifest_hash(),
+    'code version': checkpoint.code_version(),
+    'hardware': (
+      f'{len(devices)} × {devices[0].device_kind} ({devices[0].platform}), '
+      f'{os.cpu_count()} CPU cores, {platform.machine()}'
+    ),
+    'mesh': axes,
+    'software': f'Python {platform.python_version()}, JAX {jax.__version__}',
+    'date': time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime()),
+  }
+
+
+def render(
+  *,
+  config: Mapping[str, Any],
+  file: str,
+  command: str,
+  lines: Rows,
+  rows: Rows,
+  summary: Mapping[str, Any],
+  facts: Mapping[str, str],
+) -> str:
+  """The page; strings are escaped, figures are inline SVG."""
+  title = config.get('title') or f'Run of {file}'
+  curves = [k for k in ('loss',) if any(k in line for line in lines)]
+  parts = [
+    f'<h1>{html.escape(title)}</h1>',
+    f'<p class="lead">{html.escape(facts["date"])} · '
+    f'{html.escape(facts["hardware"])}</p>',
+    _tiles(summary, facts),
+  ]
+  if rows:
+    parts += ['<h2>Results</h2>', _results_table(rows), _intervals(rows)]
+  if curves:
+    parts += ['<h2>Loss</h2>', _loss_curves(lines)]
+  if any('tokens_per_second' in line for line in lines):
+    parts += ['<h2>Throughput</h2>', _throughput(lines)]
+  details = {
+    'command': command,
+    'configuration file': file,
+    'working directory': summary['workdir'],
+    'parameters sha256': summary['parameters_sha256'],
+    **facts,
+  }
+  parts += ['<h2>How it was made</h2>', _key_values(details)]
+  parts += [
+    '<h2>Configuration</h2>',
+    '<details open><summary>as used, overrides included</summary>',
+    f'<pre>{html.escape(_flat(config))}</pre></details>',
+  ]
+  return (
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    f'<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n'
+    f'<body>{"".join(parts)}</body></html>\n'
+  )
+
+
+def _tiles(summary: Mapping[str, Any], facts: Mapping[str, str]) -> str:
+  loss, rate = summary['loss'], summary['tokens_per_second']
+  tiles = {
+    'steps': f'{summary["step"]:,}',
+    'validation loss': 'n/a' if loss is None else f'{loss:.4f}',
+    'tokens per second': 'n/a' if rate is None else f'{rate:,.0f}',
+    'parameters': facts['parameters'],
+  }
+  cells = ''.join(
+    f'<div class="tile"><b>{html.escape(v)}</b><span>{k}</span></div>'
+    for k, v in tiles.items()
+  )
+  return f'<div class="tiles">{cells}</div>'
+
+
+def _grouped(rows: Rows) -> dict[tuple[str, ...], dict[str, Mapping]]:
+  groups: dict[tuple[str, ...], dict[str, Mapping]] = {}
+  for row in rows:
+    key = tuple(str(row[k]) for k in ('table', 'task', 'split', 'metric'))
+    groups.setdefault(key, {})[row['column']] = row
+  return groups
+
+
+def _results_table(rows: Rows) -> str:
+  columns = list(dict.fromkeys(row['column'] for row in rows))
+  head = ['table', 'task', 'split', 'metric', *columns]
+  body = []
+  for key, cells in _grouped(rows).items():
+    cells = ''.join(
+      f'<td class="number">{_cell(cells.get(c))}</td>' for c in columns
+    )
+    labels = ''.join(f'<td>{html.escape(k)}</td>' for k in key)
+    body.append(f'<tr>{labels}{cells}</tr>')
+  titles = ''.join(f'<th>{html.escape(h)}</th>' for h in head)
+  return (
+    f'<div class="scroll"><table><thead><tr>{titles}</tr></thead>'
+    f'<tbody>{"".join(body)}</tbody></table></div>'
+  )
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+  if row is None:
+    return ''
+  if row['value'] is None:
+    return 'n/a'
+  text = f'{row["value"]:.3f}'
+  if row.get('low') is not None and row.get('high') is not None:
+    text += f' <small>[{row["low"]:.3f}, {row["high"]:.3f}]</small>'
+  return text
+
+
+def _key_values(values: Mapping[str, Any]) -> str:
+  body = ''.join(
+    f'<tr><td class="key">{html.escape(k)}</td>'
+    f'<td><code>{html.escape(str(v))}</code></td></tr>'
+    for k, v in values.items()
+  )
+  return f'<table><tbody>{body}</tbody></table>'
+
+
+def _flat(config: Any, prefix: str = 'config') -> str:
+  if isinstance(config, Mapping):
+    return '\n'.join(_flat(v, f'{prefix}.{k}') for k, v in config.items())
+  is_nested = isinstance(config, (list, tuple)) and any(
+    isinstance(v, Mapping) for v in config
+  )
+  if is_nested:
+    return '\n'.join(_flat(v, f'{prefix}[{i}]') for i, v in enumerate(config))
+  return f'{prefix} = {config!r}'
+
+
+def _intervals(rows: Rows) -> str:
+  """Dots with intervals: a panel per metric, a line per task."""
+  rows = [row for row in rows if row['value'] is not None]
+  metrics = list(dict.fromkeys((r['table'], r['metric']) for r in rows))
+  columns = list(dict.fromkeys(row['column'] for row in rows))
+  return ''.join(
+    _interval_panel(
+      [r for r in rows if (r['table'], r['metric']) == metric],
+      f'{metric[0]}: {metric[1]}',
+      columns,
+    )
+    for metric in metrics
+  )
+
+
+def _interval_panel(rows: Rows, title: str, columns: Sequence[str]) -> str:
+  groups = list(_grouped(rows).items())
+  figure, axes = _figure(0.75 + 0.24 * (len(rows) + len(groups)))
+  position, ticks = 0.0, []
+  for key, cells in groups:
+    first = position
+    for column in columns:
+      if column in cells:
+        _dot(axes, cells[column], position, columns.index(column))
+        position += 1
+    ticks.append(((first + position - 1) / 2, f'{key[1]} ({key[2]})'))
+    position += 1
+  axes.set_yticks([t for t, _ in ticks], [label for _, label in ticks])
+  axes.set_ylim(position - 0.6, -0.9)
+  axes.grid(axis='x', color=GRID)
+  axes.set_title(title, loc='left', fontsize=10, color=INK)
+  shown = [c for c in columns if any(r['column'] == c for r in rows)]
+  handles = [
+    axes.plot([], [], 'o', color=_colour(columns.index(c)), label=c)[0]
+    for c in shown
+  ]
+  axes.legend(
+    handles=handles,
+    frameon=False,
+    fontsize=9,
+    loc='upper left',
+    bbox_to_anchor=(1.0, 1.0),
+  )
+  return _svg(figure)
+
+
+def _dot(axes: Any, row: Mapping[str, Any], y: float, column: int) -> None:
+  colour = _colour(column)
+  if row.get('low') is not None and row.get('high') is not None:
+    axes.plot([row['low'], row['high']], [y, y], color=colour, linewidth=2)
+  axes.plot([row['value']], [y], 'o', color=colour, markersize=5)
+
+
+def _loss_curves(lines: Rows) -> str:
+  figure, axes = _figure(3.0)
+  for i, split in enumerate(dict.fromkeys(line['split'] for line in lines)):
+    points = [
+      (line['step'], line['loss'])
+      for line in lines
+      if line['split'] == split and 'loss' in line
+    ]
+    steps, losses = zip(*points, strict=True)
+    is_sparse = len(points) < 30
+    axes.plot(
+      steps,
+      losses,
+      color=_colour(i),
+      linewidth=1.6,
+      label=split,
+      marker='o' if is_sparse else None,
+      markersize=4,
+    )
+  axes.set_xlabel('step')
+  axes.set_ylabel('loss')
+  axes.grid(color=GRID)
+  axes.legend(frameon=False, fontsize=9)
+  return _svg(figure)
+
+
+def _throughput(lines: Rows) -> str:
+  points = [
+    (line['step'], line['tokens_per_second'])
+    for line in lines
+    if 'tokens_per_second' in line
+  ]
+  figure, axes = _figure(2.0)
+  axes.plot(*zip(*points, strict=True), color=_colour(0), linewidth=1.6)
+  axes.set_ylim(bottom=0)
+  axes.set_xlabel('step')
+  axes.set_ylabel('tokens/s')
+  axes.grid(color=GRID)
+  return _svg(figure)
+
+
+def _figure(height: float) -> tuple[Any, Any]:
+  from matplotlib.figure import Figure
+
+  figure = Figure(figsize=(8.6, height), layout='constrained')
+  axes = figure.subplots()
+  for side in ('top', 'right', 'left', 'bottom'):
+    axes.spines[side].set_visible(False)
+  axes.tick_params(length=0, labelsize=9, labelcolor=MUTED)
+  axes.xaxis.label.set_color(MUTED)
+  axes.yaxis.label.set_color(MUTED)
+  axes.set_axisbelow(True)
+  return figure, axes
+
+
+def _colour(i: int) -> str:
+  return COLOURS[i % len(COLOURS)]
+
+
+def _svg(figure: Any) -> str:
+  out = io.StringIO()
+  figure.savefig(out, format='svg', metadata={'Date': None})
+  text = out.getvalue()
+  return text[text.index('<svg') :]

@@ -1,0 +1,1 @@
+"""Tests mirror the tree; nothing imports them."""
