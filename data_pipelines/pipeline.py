@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import grain
+from absl import flags
 
 from data_pipelines.builders import shards
 from data_pipelines.errors import InputError
@@ -227,6 +228,9 @@ class BatchIterator:
     batches = grain.MapDataset.source(self._batches)[self._next_batch :]
     stream = batches.to_iter_dataset(self._read_options)
     if self._num_workers:
+      if not flags.FLAGS.is_parsed():
+        # Grain's workers read its absl flags, also in a program without any.
+        flags.FLAGS.mark_as_parsed()
       stream = stream.mp_prefetch(
         grain.MultiprocessingOptions(
           num_workers=self._num_workers,
