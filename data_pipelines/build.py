@@ -11,8 +11,8 @@ from data_pipelines.builders import annotated_genome
 from data_pipelines.builders.splits import SplitConfig
 from data_pipelines.errors import InputError
 
-_FLAGS = flags.FlagValues()
-_STRING = {
+_SUFFIXES = ('.gz', '.bgz', '.fa', '.fna', '.fasta', '.gb', '.gbk', '.gbff')
+_TEXTS = {
   'out': 'Folder of data sets; this one goes to OUT/NAME.',
   'name': 'Name of the data set; by default that of the genome file.',
   'fasta': 'Genome in FASTA, plain or gzip.',
@@ -20,83 +20,82 @@ _STRING = {
   'proteins': 'Its proteins in FASTA, to compare every CDS with.',
   'genbank': 'Genome, annotation and proteins in one GenBank file.',
 }
-for _name, _help in _STRING.items():
-  flags.DEFINE_string(_name, None, _help, flag_values=_FLAGS)
-flags.DEFINE_string(
-  'genetic_code',
-  '1',
-  'NCBI table, and others by contig: 1,chrMT:3.',
-  flag_values=_FLAGS,
-)
-flags.DEFINE_integer(
-  'window', 6144, 'Bases in a genome record.', 1, flag_values=_FLAGS
-)
-flags.DEFINE_integer(
-  'seed', 0, 'Of codons drawn for proteins without a CDS.', flag_values=_FLAGS
-)
-flags.DEFINE_string(
-  'split', 'auto', 'auto, contig, block or hash.', flag_values=_FLAGS
-)
-flags.DEFINE_list(
-  'held_out',
-  ['0.05', '0.05'],
-  'Shares of the bases for validation and test.',
-  flag_values=_FLAGS,
-)
-flags.DEFINE_list(
-  'validation_contigs', [], 'Contigs for validation.', flag_values=_FLAGS
-)
-flags.DEFINE_list(
-  'test_contigs', [], 'Contigs for the test.', flag_values=_FLAGS
-)
-flags.DEFINE_bool(
-  'overwrite', False, 'Replace a data set of other content.', flag_values=_FLAGS
-)
-
-_SUFFIXES = ('.gz', '.bgz', '.fa', '.fna', '.fasta', '.gb', '.gbk', '.gbff')
+_LISTS = {
+  'validation_contigs': 'Contigs for validation, by comma.',
+  'test_contigs': 'Contigs for the test, by comma.',
+}
 
 
 def main(arguments: list[str]) -> int:
   """Runs one command; returns 2 for what the user has to mend."""
   started = time.monotonic()
+  values = _define_flags()
   try:
-    genome, out = _parse(arguments)
-    summary = annotated_genome.build(genome, out, overwrite=_FLAGS.overwrite)
+    rest = values(arguments)[1:]
+    if values.help:
+      print(__doc__, values.get_help(), sep='\n')
+      return 0
+    genome, out = _parse(values, rest)
+    summary = annotated_genome.build(genome, out, overwrite=values.overwrite)
   except (InputError, flags.Error, OSError) as error:
-    print(f'error: {error}', file=sys.stderr)
+    message = ' '.join(str(error).split())
+    print(f'error: {message}', file=sys.stderr)
     return 2
   summary['seconds'] = round(time.monotonic() - started, 1)
   print(json.dumps(summary))
   return 0
 
 
-def _parse(arguments: list[str]) -> tuple[annotated_genome.Genome, Path]:
-  rest = _FLAGS(arguments)[1:]
+def _define_flags() -> flags.FlagValues:
+  # Not the global flags: a caller may run the command twice in one process.
+  values = flags.FlagValues()
+  for name, text in _TEXTS.items():
+    flags.DEFINE_string(name, None, text, flag_values=values)
+  for name, text in _LISTS.items():
+    flags.DEFINE_list(name, [], text, flag_values=values)
+  define = {'flag_values': values}
+  flags.DEFINE_string(
+    'genetic_code', '1', 'NCBI table, others by contig: 1,chrMT:3.', **define
+  )
+  flags.DEFINE_integer('window', 6144, 'Bases in a genome record.', 1, **define)
+  flags.DEFINE_integer('seed', 0, 'Of the codons drawn for proteins.', **define)
+  flags.DEFINE_string('split', 'auto', 'auto, contig, block or hash.', **define)
+  flags.DEFINE_list(
+    'held_out', ['0.05', '0.05'], 'Shares for validation and test.', **define
+  )
+  flags.DEFINE_bool('overwrite', False, 'Replace other content.', **define)
+  flags.DEFINE_bool('help', False, 'Show this.', **define)
+  return values
+
+
+def _parse(
+  values: flags.FlagValues, rest: list[str]
+) -> tuple[annotated_genome.Genome, Path]:
   if rest != ['omics']:
     raise InputError(
       f'expected the command omics, got {" ".join(rest) or "nothing"}; '
       'python -m data_pipelines.build omics --out=DIR --fasta=F --gff=G'
     )
-  if not _FLAGS.out:
+  if not values.out:
     raise InputError('--out is missing: the folder to write the data set to')
-  given = {
-    role: Path(_FLAGS[role].value) if _FLAGS[role].value else None
+  files = {
+    role: Path(values[role].value) if values[role].value else None
     for role in ('fasta', 'gff', 'proteins', 'genbank')
   }
   genome = annotated_genome.Genome(
-    name=_FLAGS.name or _default_name(given['fasta'] or given['genbank']),
-    **given,
-    genetic_code=_FLAGS.genetic_code,
-    window=_FLAGS.window,
-    seed=_FLAGS.seed,
+    name=values.name or _default_name(files['fasta'] or files['genbank']),
+    **files,
+    genetic_code=values.genetic_code,
+    window=values.window,
+    seed=values.seed,
     held_out=SplitConfig(
-      _FLAGS.split,
-      *_held_out(_FLAGS.held_out),
-      tuple(_FLAGS.validation_contigs),
-      tuple(_FLAGS.test_contigs),
+      values.split,
+      *_held_out(values.held_out),
+      tuple(values.validation_contigs),
+      tuple(values.test_contigs),
     ),
   )
-  return genome, Path(_FLAGS.out)
+  return genome, Path(values.out)
 
 
 def _held_out(texts: list[str]) -> tuple[float, float]:

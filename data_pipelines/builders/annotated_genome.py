@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -302,8 +302,9 @@ def _introns(molecule: Molecule, contig: Contig) -> dict[str, int]:
   return counts
 
 
-def _progress(records, description: str):
-  return tqdm.tqdm(records, desc=description, unit='', leave=False)
+def _progress(items: Iterable[Any], description: str) -> Iterator[Any]:
+  # A generator, so that the bar is drawn only once its turn has come.
+  yield from tqdm.tqdm(items, desc=description, unit='', leave=False)
 
 
 def _summary(

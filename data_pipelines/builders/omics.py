@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from data_pipelines import central_dogma
 from data_pipelines.builders import shards
 from data_pipelines.builders.shards import (
+  FIELDS,
   FORMAT_VERSION,
   OmicsSource,
   find_datasets,
@@ -30,6 +31,7 @@ from data_pipelines.errors import InputError
 from data_pipelines.records import CDS, KINDS, PHASE_NONE, N, Record
 
 __all__ = [
+  'FIELDS',
   'Omics',
   'OmicsSource',
   'Reject',

@@ -58,6 +58,7 @@ class OmicsSource(Sequence):
     self._fields = tuple(fields)
     self._reader = None
     self._process_id = 0
+    self._inherited: list = []
 
   def __len__(self) -> int:
     return self._num_records
@@ -72,7 +73,7 @@ class OmicsSource(Sequence):
     return [self[index] for index in indices]
 
   def __getstate__(self) -> dict[str, Any]:
-    return {**self.__dict__, '_reader': None}
+    return {**self.__dict__, '_reader': None, '_inherited': []}
 
   def __repr__(self) -> str:
     # Grain compares data sources by their text when it restores an iterator.
@@ -81,6 +82,9 @@ class OmicsSource(Sequence):
 
   def _open(self):
     if self._reader is None or self._process_id != os.getpid():
+      # Closing a reader opened before a fork brings the worker down: its
+      # threads stayed in the parent.
+      self._inherited.append(self._reader)
       self._reader = array_record_data_source.ArrayRecordDataSource(self._paths)
       self._process_id = os.getpid()
     return self._reader

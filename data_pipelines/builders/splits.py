@@ -146,9 +146,13 @@ def _fill(
     if lengths[contig] <= missing * 1.25:
       taken.append(contig)
       missing -= lengths[contig]
-  if missing > target / 2 and len(free) - len(taken) > 1:
-    rest = (c for c in free if c not in taken)
-    taken.append(min(rest, key=lambda c: abs(lengths[c] - missing)))
+  rest = [contig for contig in free if contig not in taken]
+  if missing > target / 2 and len(rest) > 1:
+    # Contigs are long here: the shortest that is not a mere scrap.
+    rest.sort(
+      key=lambda contig: (lengths[contig] < missing / 2, lengths[contig])
+    )
+    taken.append(rest[0])
   return taken
 
 
