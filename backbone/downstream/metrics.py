@@ -101,3 +101,21 @@ def score(
   tail = (1 - bootstrap.coverage) / 2
   low, high = np.quantile(np.concatenate(resampled), [tail, 1 - tail])
   return Score(float(value), float(low), float(high))
+
+
+def ratio(
+  total: Float[np.ndarray, 'e'],
+  weight: Float[np.ndarray, 'e'],
+  bootstrap: Bootstrap | None = None,
+) -> Score:
+  """Σ total / Σ weight, and its percentile interval over the examples."""
+  bootstrap = bootstrap or Bootstrap()
+  rng = np.random.default_rng(bootstrap.seed)
+  resampled = []
+  for first in range(0, bootstrap.num_resamples, _BLOCK):
+    num = min(_BLOCK, bootstrap.num_resamples - first)
+    index = rng.integers(0, total.size, (num, total.size))
+    resampled.append(total[index].sum(-1) / weight[index].sum(-1))
+  tail = (1 - bootstrap.coverage) / 2
+  low, high = np.quantile(np.concatenate(resampled), [tail, 1 - tail])
+  return Score(float(total.sum() / weight.sum()), float(low), float(high))

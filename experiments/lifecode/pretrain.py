@@ -1,0 +1,88 @@
+"""Life-Code: masked modelling of whole units on genomes and their CDS.
+
+  python -m experiments.run --config=experiments/lifecode/pretrain.py:cpu \
+      --config.data.path=DIR --workdir=W
+
+DIR holds data sets made by `python -m data_pipelines.build omics`.
+Paper: Life-Code (arXiv:2502.07299), abstract; no setting of it is published, so
+every number here is our choice (docs: lifecode/README.md).
+
+  :smoke  a dozen steps of a tiny model, seconds; checks that all parts fit
+  :cpu    1 M parameters, 2 cores, minutes (docs/results/pretrain_cpu.md)
+  :350m   the size of the paper as we read it; one pod slice; not yet run
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import common
+
+
+def get_config(arg: str = 'cpu') -> ConfigDict:
+  size = common.choose(arg, ('smoke', 'cpu', '350m'))
+  config = ConfigDict()
+  config.title = f'Life-Code masked pretraining, {size}'
+  config.seed = 0
+  config.data = {
+    'name': 'data_pipelines.pipeline:Shards',
+    'path': '',
+    'row_length': 1_536,
+    'batch_size': 8,
+    'seed': 0,
+    'num_workers': 0,
+  }
+  config.objective = {
+    'name': 'lifecode.objective:Pretrain',
+    'model': {
+      'name': 'lifecode.model:LifeCodeConfig',
+      'backbone': {'name': 'backbone.model:preset', 'size': '1m'},
+      'base_width': 32,
+    },
+    'masking': {'name': 'lifecode.masking:UnitMasking', 'rate': 0.15},
+  }
+  config.optimizer = {
+    'name': 'backbone.train.optim:AdamW',
+    'learning_rate': 3e-3,
+    'warmup_steps': 50,
+  }
+  config.train = {
+    'steps': 1_000,
+    'log_every': 10,
+    'evaluate_every': 250,
+    'evaluate_rows': 32,
+    'checkpoint_every': 100,
+  }
+  config.mesh = {'data': -1, 'seq': 1, 'model': 1}
+  config.tables = {
+    'masked_bits': {
+      'name': 'lifecode.evaluation:MaskedBits',
+      'split': 'test',
+      'max_rows': 96,
+    },
+  }
+  if size == 'smoke':
+    config.data.row_length = 192
+    config.data.batch_size = 2
+    config.train.update(
+      steps=12,
+      log_every=4,
+      evaluate_every=6,
+      evaluate_rows=4,
+      checkpoint_every=6,
+    )
+    config.tables.masked_bits.max_rows = 4
+  if size == '350m':
+    config.data.row_length = 6_144
+    config.data.batch_size = 256
+    config.data.num_workers = 8
+    config.objective.model.backbone.size = '350m'
+    config.objective.model.base_width = 256
+    config.optimizer.update(learning_rate=1e-4, warmup_steps=2_000)
+    config.train.update(
+      steps=100_000,
+      log_every=50,
+      evaluate_every=2_000,
+      evaluate_rows=1_024,
+      checkpoint_every=1_000,
+    )
+    config.tables.masked_bits.max_rows = 4_096
+  return config

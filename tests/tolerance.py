@@ -1,0 +1,29 @@
+"""The one tolerance: derived from type and length, the same everywhere."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+
+def relative(dtype, length: int) -> float:
+  """Allowed error beside the largest value, for sums over `length` terms.
+
+  Rounding errors of `length` additions grow as sqrt(length); eight of them
+  stand for the chain of products of a recurrence and its gradient.
+  """
+  return 8 * float(jnp.finfo(dtype).eps) * math.sqrt(length)
+
+
+def assert_close(actual, expected, *, dtype, length: int, name: str = ''):
+  """Fails where |actual - expected| exceeds the tolerance x max |expected|."""
+  actual = np.asarray(actual, np.float64)
+  expected = np.asarray(expected, np.float64)
+  assert actual.shape == expected.shape, name
+  assert np.isfinite(actual).all(), f'{name} is not finite'
+  # A gradient that vanishes has no size of its own: 1e-3 is far below the
+  # order-one inputs of every test.
+  size = max(np.abs(expected).max(initial=0), 1e-3)
+  error = np.abs(actual - expected).max(initial=0) / size
+  allowed = relative(dtype, length)
+  assert error <= allowed, f'{name}: error {error:.2e} > {allowed:.2e}'
