@@ -52,14 +52,14 @@ def facts(trained: Any, data: Any, mesh: Any) -> dict[str, str]:
   from backbone.train import checkpoint
 
   devices = mesh.devices.flatten()
-  axes = ' × '.join(f'{k} {v}' for k, v in mesh.shape.items())
+  axes = ', '.join(f'{k} {v}' for k, v in mesh.shape.items())
   num_parameters = sum(x.size for x in jax.tree.leaves(trained.params))
   return {
     'parameters': f'{num_parameters:,}',
     'data manifest': data.manifest_hash(),
     'code version': checkpoint.code_version(),
     'hardware': (
-      f'{len(devices)} × {devices[0].device_kind} ({devices[0].platform}), '
+      f'{len(devices)} {devices[0].device_kind} ({devices[0].platform}), '
       f'{os.cpu_count()} CPU cores, {platform.machine()}'
     ),
     'mesh': axes,
@@ -104,7 +104,7 @@ def render(
   parts += [
     '<h2>Configuration</h2>',
     '<details open><summary>as used, overrides included</summary>',
-    f'<pre>{html.escape(_flat(config))}</pre></details>',
+    f'<pre>{html.escape(_flat(config), quote=False)}</pre></details>',
   ]
   return (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -16,142 +16,26 @@ import json
 import math
 import os
 import pathlib
-import runpy
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import flags
-from ml_collections import config_flags
-
-from experiments import common
-
-USAGE = (
-  'usage: python -m experiments.run --config=FILE[:arg] --workdir=DIR '
-  '[--config.a.b=value ...]'
-)
+from experiments import command_line, common
 
 EXIT_MEND = 2
 EXIT_DIVERGED = 3
 EXIT_INTERRUPTED = 75
 
-PARTS = common.Signature(
-  known=(
-    'title',
-    'seed',
-    'objective',
-    'data',
-    'optimizer',
-    'train',
-    'mesh',
-    'tables',
-  ),
-  required=('objective', 'data', 'train'),
-)
-DEFAULTS = {
-  'title': '',
-  'seed': 0,
-  'optimizer': {'name': 'backbone.train.optim:AdamW'},
-  'mesh': {},
-  'tables': [],
-}
-
 
 def main(argv: Sequence[str]) -> int:
   """The whole flow; returns the exit code."""
   try:
-    config, file, workdir = read_flags(argv)
-    validate(config)
+    config, file, workdir = command_line.read_flags(argv)
+    command_line.validate(config)
     return _run(config, file, workdir, argv)
   except common.ConfigError as error:
     return _complain(error)
-
-
-def read_flags(
-  argv: Sequence[str],
-) -> tuple[dict[str, Any], str, pathlib.Path]:
-  """Configuration, its file, and the working directory.
-
-  Raises:
-    common.ConfigError: The command line does not make sense.
-  """
-  values = flags.FlagValues()
-  flags.DEFINE_string('workdir', None, 'Output.', flag_values=values)
-  holder = config_flags.DEFINE_config_file('config', flag_values=values)
-  named = [a.split('=', 1)[1] for a in argv if a.startswith('--config=')]
-  if len(named) != 1:
-    raise common.ConfigError(USAGE)
-  file, _, arg = named[0].partition(':')
-  # Loaded here first: the flag would wrap the file's own error in a traceback.
-  config = load_config(file, arg)
-  for override in argv[1:]:
-    _check_override(config, override, file)
-  try:
-    rest = values([*argv])
-    config = holder.value.to_dict()
-  except (flags.Error, AttributeError, KeyError, TypeError) as error:
-    text = error.args[0] if error.args else error
-    raise common.ConfigError(f'{file}: {text}; {USAGE}') from error
-  if len(rest) > 1 or not values.workdir:
-    unexpected = f'unexpected {rest[1]}; ' if len(rest) > 1 else ''
-    raise common.ConfigError(unexpected + USAGE)
-  plain = json.loads(json.dumps(config))
-  return {**DEFAULTS, **plain}, named[0], pathlib.Path(values.workdir)
-
-
-def load_config(file: str, arg: str) -> Any:
-  """Calls `get_config` of an experiment file.
-
-  Raises:
-    common.ConfigError: It cannot be read, or refuses its argument.
-  """
-  if not pathlib.Path(file).is_file():
-    raise common.ConfigError(f'{file}: there is no such experiment file')
-  try:
-    get_config = runpy.run_path(file)['get_config']
-    return get_config(arg) if arg else get_config()
-  except KeyError as error:
-    raise common.ConfigError(f'{file}: has no get_config') from error
-  except (ImportError, SyntaxError, TypeError, ValueError) as error:
-    raise common.ConfigError(f'{file}: {error}') from error
-
-
-def _check_override(config: Any, override: str, file: str) -> None:
-  if not override.startswith('--config.'):
-    return
-  path = override.split('=', 1)[0].removeprefix('--config.').split('.')
-  for i, key in enumerate(path):
-    where = '.'.join(['config', *path[:i]])
-    known = config.keys() if hasattr(config, 'keys') else ()
-    is_known = common.Signature(tuple(known), ())
-    common.check_keys([key], is_known, f'{file}: {where}')
-    config = config[key]
-
-
-def validate(config: Mapping[str, Any]) -> None:
-  """Checks every key by syntax trees alone: the first second of a run.
-
-  Raises:
-    common.ConfigError: A key is unknown, or one is missing.
-  """
-  common.check_keys(config.keys(), PARTS, 'config', 'an experiment')
-  for part in ('objective', 'data', 'optimizer'):
-    if not common.is_object(config[part]):
-      raise common.ConfigError(f"config.{part}: needs name='module:Name'")
-  data = dict(config['data'])
-  prepare = data.pop('prepare', None)
-  if prepare:
-    common.check(_named(prepare), 'config.data.prepare', filled_in=('out',))
-  common.check(config['objective'], 'config.objective')
-  common.check(data, 'config.data')
-  common.check(config['optimizer'], 'config.optimizer')
-  common.check(_run_config(config), 'config.train')
-  common.check(_mesh_config(config), 'config.mesh')
-  for where, table in _tables(config):
-    if not common.is_object(table):
-      raise common.ConfigError(f"{where}: needs name='module:Name'")
-    common.check(table, where)
 
 
 def _run(
@@ -189,11 +73,14 @@ def _train_and_tabulate(
 ) -> dict[str, Any]:
   from backbone.train import loop
 
-  mesh = common.build(_mesh_config(config), 'config.mesh')
+  mesh = common.build(command_line.mesh_config(config), 'config.mesh')
   objective = common.build(config['objective'], 'config.objective')
   optimizer = common.build(config['optimizer'], 'config.optimizer')
-  run = common.build(_run_config(config), 'config.train')
-  tables = [common.build(table, where) for where, table in _tables(config)]
+  run = common.build(command_line.run_config(config), 'config.train')
+  tables = [
+    common.build(table, where)
+    for where, table in command_line.table_configs(config)
+  ]
   try:
     optimizer.schedule(run.steps)
   except ValueError as error:
@@ -222,7 +109,9 @@ def _build_data(config: Mapping[str, Any], workdir: pathlib.Path) -> Any:
     path = workdir / 'data'
     if not path.exists():
       workdir.mkdir(parents=True, exist_ok=True)
-      common.build(_named(prepare), 'config.data.prepare', out=path)
+      common.build(
+        command_line.prepare_config(prepare), 'config.data.prepare', out=path
+      )
     source['path'] = source.get('path') or str(path)
   return common.build(source, 'config.data')
 
@@ -334,25 +223,6 @@ def _plain(value: Any) -> Any:
   value = value.item() if hasattr(value, 'item') else value
   is_bad = isinstance(value, float) and not math.isfinite(value)
   return None if is_bad else value
-
-
-def _named(prepare: Any) -> Mapping[str, Any]:
-  return {'name': prepare} if isinstance(prepare, str) else prepare
-
-
-def _run_config(config: Mapping[str, Any]) -> dict[str, Any]:
-  return {'name': 'backbone.train.loop:Run', **config['train']}
-
-
-def _mesh_config(config: Mapping[str, Any]) -> dict[str, Any]:
-  return {'name': 'backbone.sharding:make_mesh', **config['mesh']}
-
-
-def _tables(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
-  tables = config['tables']
-  if isinstance(tables, Mapping):
-    return [(f'config.tables.{k}', v) for k, v in tables.items()]
-  return [(f'config.tables[{i}]', v) for i, v in enumerate(tables)]
 
 
 def _complain(error: Any, code: int = EXIT_MEND) -> int:

@@ -61,7 +61,7 @@ class Conformance:
       key = jax.random.key(seed)
       return objective.loss(model, aux, batch, key, train=train)
 
-    return loss(params, aux, batch)
+    return loss(params, aux, jax.tree.map(jnp.asarray, batch))
 
   def test_loss_is_finite_and_metrics_are_weighed(self):
     loss, (_, metrics) = self._loss(self.batch(), train=True)
@@ -81,7 +81,7 @@ class Conformance:
 
   def test_every_parameter_gets_a_gradient(self):
     objective, graphdef, params, aux = self._made
-    batch = self.batch()
+    batch = jax.tree.map(jnp.asarray, self.batch())
 
     @jax.jit
     def gradient(params):

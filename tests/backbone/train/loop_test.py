@@ -124,7 +124,9 @@ def test_a_signal_leaves_a_checkpoint_and_resumes_from_it(tmp_path, whole):
 
 
 def test_not_finite_stops_with_the_step_and_keeps_the_good_checkpoint(tmp_path):
-  with pytest.raises(loop.Diverged, match='step 6: .*that of step 4') as caught:
+  with pytest.raises(
+    loop.Diverged, match=r'step 6: .*that of step 4'
+  ) as caught:
     fit(tmp_path, toy.Toy(poison_at=5))
   assert '\n' not in str(caught.value)
   assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['4']
@@ -158,7 +160,7 @@ def test_another_runs_checkpoint_is_refused(whole, change, message):
 
 
 def test_rows_that_do_not_fit_the_mesh_are_refused(tmp_path):
-  with pytest.raises(loop.TrainingError, match="6 rows .*'data': 4"):
+  with pytest.raises(loop.TrainingError, match=r"6 rows .*'data': 4"):
     fit(
       tmp_path,
       data=toy.ToyData(batch_size=6),

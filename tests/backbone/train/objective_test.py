@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,7 +29,8 @@ def summed():
 
 
 def test_sum_weighs_its_parts_and_keeps_their_aux_and_metrics(summed):
-  batch, key = toy.ToyData().batch(0), jax.random.key(1)
+  batch = jax.tree.map(jnp.asarray, toy.ToyData().batch(0))
+  key = jax.random.key(1)
   model, aux = summed.init(jax.random.key(0))
   loss, (after, metrics) = summed.loss(model, aux, batch, key, train=True)
   parts = [

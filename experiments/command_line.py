@@ -1,0 +1,151 @@
+"""From the command line to a checked configuration; imports nothing heavy."""
+
+import json
+import pathlib
+import runpy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import common
+
+USAGE = (
+  'usage: python -m experiments.run --config=FILE[:arg] --workdir=DIR '
+  '[--config.a.b=value ...]'
+)
+
+PARTS = common.Signature(
+  known=(
+    'title',
+    'seed',
+    'objective',
+    'data',
+    'optimizer',
+    'train',
+    'mesh',
+    'tables',
+  ),
+  required=('objective', 'data', 'train'),
+)
+DEFAULTS = {
+  'title': '',
+  'seed': 0,
+  'optimizer': {'name': 'backbone.train.optim:AdamW'},
+  'mesh': {},
+  'tables': [],
+}
+
+
+def read_flags(
+  argv: Sequence[str],
+) -> tuple[dict[str, Any], str, pathlib.Path]:
+  """Configuration, its file, and the working directory.
+
+  Raises:
+    common.ConfigError: The command line does not make sense.
+  """
+  values = flags.FlagValues()
+  flags.DEFINE_string('workdir', None, 'Output.', flag_values=values)
+  holder = config_flags.DEFINE_config_file(
+    'config', flag_values=values, sys_argv=[*argv]
+  )
+  named = [a.split('=', 1)[1] for a in argv if a.startswith('--config=')]
+  if len(named) != 1:
+    raise common.ConfigError(USAGE)
+  file, _, arg = named[0].partition(':')
+  # Loaded here first: the flag would wrap the file's own error in a traceback.
+  config = load_config(file, arg)
+  for override in argv[1:]:
+    _check_override(config, override, file)
+  try:
+    rest = values([*argv])
+    config = holder.value.to_dict()
+  except (flags.Error, AttributeError, KeyError, TypeError) as error:
+    text = error.args[0] if error.args else error
+    raise common.ConfigError(f'{file}: {text}; {USAGE}') from error
+  if len(rest) > 1 or not values.workdir:
+    unexpected = f'unexpected {rest[1]}; ' if len(rest) > 1 else ''
+    raise common.ConfigError(unexpected + USAGE)
+  plain = json.loads(json.dumps(config))
+  return {**DEFAULTS, **plain}, named[0], pathlib.Path(values.workdir)
+
+
+def load_config(file: str, arg: str) -> Any:
+  """Calls `get_config` of an experiment file.
+
+  Raises:
+    common.ConfigError: It cannot be read, or refuses its argument.
+  """
+  if not pathlib.Path(file).is_file():
+    raise common.ConfigError(f'{file}: there is no such experiment file')
+  try:
+    get_config = runpy.run_path(file).get('get_config')
+    if get_config is None:
+      raise common.ConfigError('it has no get_config')
+    return get_config(arg) if arg else get_config()
+  except (ImportError, SyntaxError, TypeError, ValueError) as error:
+    raise common.ConfigError(f'{file}: {error}') from error
+
+
+def _check_override(config: Any, override: str, file: str) -> None:
+  if not override.startswith('--config.'):
+    return
+  path = override.split('=', 1)[0].removeprefix('--config.').split('.')
+  for i, key in enumerate(path):
+    where = '.'.join(['config', *path[:i]])
+    known = config.keys() if hasattr(config, 'keys') else ()
+    is_known = common.Signature(tuple(known), ())
+    common.check_keys([key], is_known, f'{file}: {where}')
+    config = config[key]
+
+
+def validate(config: Mapping[str, Any]) -> None:
+  """Checks every key by syntax trees alone: the first second of a run.
+
+  Raises:
+    common.ConfigError: A key is unknown, or one is missing.
+  """
+  common.check_keys(config.keys(), PARTS, 'config', 'an experiment')
+  for part in ('objective', 'data', 'optimizer'):
+    if not common.is_object(config[part]):
+      raise common.ConfigError(f"config.{part}: needs name='module:Name'")
+  data = dict(config['data'])
+  prepare = data.pop('prepare', None)
+  if prepare:
+    common.check(
+      prepare_config(prepare), 'config.data.prepare', filled_in=('out',)
+    )
+  common.check(config['objective'], 'config.objective')
+  common.check(data, 'config.data')
+  common.check(config['optimizer'], 'config.optimizer')
+  common.check(run_config(config), 'config.train')
+  common.check(mesh_config(config), 'config.mesh')
+  for where, table in table_configs(config):
+    if not common.is_object(table):
+      raise common.ConfigError(f"{where}: needs name='module:Name'")
+    common.check(table, where)
+
+
+def prepare_config(prepare: Any) -> Mapping[str, Any]:
+  """The function that makes the data, as an object."""
+  return {'name': prepare} if isinstance(prepare, str) else prepare
+
+
+def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
+  """`config.train` as an object of the loop's."""
+  return {'name': 'backbone.train.loop:Run', **config['train']}
+
+
+def mesh_config(config: Mapping[str, Any]) -> dict[str, Any]:
+  """`config.mesh` as a call of `make_mesh`."""
+  return {'name': 'backbone.sharding:make_mesh', **config['mesh']}
+
+
+def table_configs(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+  """Each results table and its path."""
+  tables = config['tables']
+  if isinstance(tables, Mapping):
+    return [(f'config.tables.{k}', v) for k, v in tables.items()]
+  return [(f'config.tables[{i}]', v) for i, v in enumerate(tables)]
