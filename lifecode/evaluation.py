@@ -1,6 +1,7 @@
 """Masked bits per base on held-out records, beside Markov models."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,7 +75,7 @@ class MaskedBits:
 
   def _fit(self, data: Any) -> dict[tuple[str | None, int], MarkovModel]:
     """Models of each order, for all data (None) and each data set."""
-    of_source: dict[str, list[UInt8[np.ndarray, '_']]] = {}
+    of_source: dict[str, list[np.ndarray]] = {}
     for task, batches in data.evaluation('train'):
       source, kind = task.split('/')
       for sequence in _segments(batches):
@@ -134,6 +135,6 @@ def _segments(batches: Any) -> Iterator[UInt8[np.ndarray, '_']]:
     ):
       cuts = np.flatnonzero(np.diff(segment_ids)) + 1
       ends = [0, *cuts, bases.size]
-      for start, stop in zip(ends[:-1], ends[1:], strict=True):
+      for start, stop in itertools.pairwise(ends):
         if segment_ids[start]:
           yield bases[start:stop]

@@ -5,7 +5,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from backbone.downstream import probe, table
+from backbone.downstream.probe import ProbeConfig, run
+from backbone.downstream.table import Row
 from data_pipelines.tasks import Task
 
 
@@ -24,15 +25,13 @@ class ProbeTable:
   encode: str
   tasks: Callable[[], list[Task]]
   table: str = 'probes'
-  probe: probe.ProbeConfig = dataclasses.field(
-    default_factory=probe.ProbeConfig
-  )
+  probe: ProbeConfig = dataclasses.field(default_factory=ProbeConfig)
 
-  def rows(self, context: Any) -> list[table.Row]:
+  def rows(self, context: Any) -> list[Row]:
     """One row per task and column."""
     module, _, function = self.encode.partition(':')
     encode = getattr(importlib.import_module(module), function)
-    return probe.run(
+    return run(
       self.tasks(),
       encode,
       context.model,
