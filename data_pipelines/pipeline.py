@@ -87,7 +87,8 @@ class Shards:
   @functools.cached_property
   def datasets(self) -> tuple[Path, ...]:
     """The folder of every data set."""
-    paths = self.path if isinstance(self.path, tuple) else (self.path,)
+    is_one = isinstance(self.path, str | Path)
+    paths = (self.path,) if is_one else self.path
     found = []
     for path in paths:
       below = shards.find_datasets(Path(path))

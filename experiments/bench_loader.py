@@ -46,11 +46,10 @@ class MappedFasta:
   def _index(self) -> Iterator[tuple[int, int, int]]:
     """(first byte, bases, bases in a line) of every contig, as faidx has it."""
     text = self._open()
-    header = text.find(b'>')
-    while header >= 0:
-      first = text.find(b'\n', header) + 1
-      header = text.find(b'\n>', first)
-      end = header if header >= 0 else len(text)
+    end = text.find(b'>')
+    while end < len(text):
+      first = text.find(b'\n', end) + 1
+      end = text.find(b'>', first) % (len(text) + 1)
       lines = text[first:end].split()
       yield first, sum(map(len, lines)), len(lines[0])
 
