@@ -91,6 +91,8 @@ class Shards:
     paths = (self.path,) if is_one else self.path
     found = []
     for path in paths:
+      if not str(path):
+        raise InputError('the path of the shards is empty; name their folder')
       below = shards.find_datasets(Path(path))
       if not below:
         raise InputError(

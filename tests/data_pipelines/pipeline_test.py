@@ -312,6 +312,8 @@ def test_mistakes_are_named(data, tmp_path):
     config(data, weights={'dna': 1.0})
   with pytest.raises(InputError, match='no data set'):
     config(tmp_path)
+  with pytest.raises(InputError, match='empty'):
+    config('')
   with pytest.raises(InputError, match="split 'test'"):
     config(data).evaluation('test')
   with pytest.raises(InputError, match='3 processes'):
