@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Float32
 
-from backbone.array_types import Array, Batch, Float
+from backbone.array_types import Batch
 from backbone.downstream import kmer, linear, metrics, table
 from data_pipelines import records
 from data_pipelines.tasks import Task
@@ -28,7 +29,7 @@ class ProbeConfig:
     baseline: Of the k-mer column.
   """
 
-  bases_per_batch: int = 24_576
+  bases_per_batch: int = 6_144
   row_multiple: int = 3
   genetic_code: int = 1
   bootstrap: metrics.Bootstrap = dataclasses.field(
@@ -69,45 +70,49 @@ def pack(
   }
 
 
-def _pool(
-  hidden: Float[Array, 'B T D'], batch: Batch, pooling: str
-) -> Float[Array, 'B D']:
-  is_valid = (batch['segment_ids'] > 0)[:, ::3]
-  num_valid = is_valid.sum(-1)
-  if pooling == 'mean':
-    weight = is_valid / jnp.maximum(num_valid, 1)[:, None]
-    return jnp.einsum('btd,bt->bd', hidden.astype(jnp.float32), weight)
-  centre = (num_valid // 2)[:, None, None]
-  picked = jnp.take_along_axis(hidden, centre, axis=1)[:, 0]
-  return picked.astype(jnp.float32)
+def _pooling_weights(
+  sequences: list[np.ndarray], shape: tuple[int, int], pooling: str
+) -> Float32[np.ndarray, 'B T']:
+  """What each unit counts for in the vector of its row."""
+  weights = np.zeros((shape[0], shape[1] // 3), np.float32)
+  for row, sequence in enumerate(sequences):
+    num_units = -(-sequence.size // 3)
+    if pooling == 'mean':
+      weights[row, :num_units] = 1 / num_units
+    else:
+      weights[row, num_units // 2] = 1
+  return weights
 
 
 class Features:
-  """Makes pooled features of tasks; compiles once per row length."""
+  """Makes pooled features of tasks.
 
-  def __init__(self, encode: Encode, model: nnx.Module, config: ProbeConfig):
-    graph, state = nnx.split(model)
-    self._state = state
+  Models of one architecture share a compilation, and so do tasks of one length.
+  """
+
+  def __init__(self, encode: Encode, config: ProbeConfig):
     self._config = config
 
-    def run(state, batch: Batch, pooling: str) -> jax.Array:
+    def run(state, graph, batch: Batch, weights: jax.Array) -> jax.Array:
       hidden = encode(nnx.merge(graph, state), batch)
-      return _pool(hidden, batch, pooling)
+      return jnp.einsum('btd,bt->bd', hidden.astype(jnp.float32), weights)
 
-    self._run = jax.jit(run, static_argnames='pooling')
+    self._run = jax.jit(run, static_argnames='graph')
 
-  def __call__(self, task: Task) -> np.ndarray:
+  def __call__(self, model: nnx.Module, task: Task) -> np.ndarray:
     """Features [examples, D] in the task's order."""
     config = self._config
+    graph, state = nnx.split(model)
     multiple = config.row_multiple
     longest = max(sequence.size for sequence in task.sequences)
     num_bases = -(-longest // multiple) * multiple
-    num_rows = max(1, config.bases_per_batch // num_bases)
+    shape = max(1, config.bases_per_batch // num_bases), num_bases
     made = []
-    for first in range(0, len(task.sequences), num_rows):
-      rows = list(task.sequences[first : first + num_rows])
-      batch = pack(rows, (num_rows, num_bases), config.genetic_code)
-      pooled = self._run(self._state, batch, pooling=task.pooling)
+    for first in range(0, len(task.sequences), shape[0]):
+      rows = list(task.sequences[first : first + shape[0]])
+      batch = pack(rows, shape, config.genetic_code)
+      weights = _pooling_weights(rows, shape, task.pooling)
+      pooled = self._run(state, graph, batch, weights)
       made.append(np.asarray(pooled)[: len(rows)])
     return np.concatenate(made)
 
@@ -131,15 +136,13 @@ def run(
 ) -> list[table.Row]:
   """Rows of the table `name`: per task pretrained, random weights, k-mers."""
   config = config or ProbeConfig()
-  encoders = {
-    'pretrained': Features(encode, model, config),
-    'random_weights': Features(encode, random_model, config),
-  }
+  features = Features(encode, config)
+  models = {'pretrained': model, 'random_weights': random_model}
   rows = []
   for task in tasks:
     scores = {
-      column: evaluate(task, features(task), config.bootstrap)
-      for column, features in encoders.items()
+      column: evaluate(task, features(encoder, task), config.bootstrap)
+      for column, encoder in models.items()
     }
     scores['kmer'], _ = kmer.evaluate(task, config.bootstrap, config.baseline)
     rows += [

@@ -60,7 +60,7 @@ def _sense(
 
 
 def _markov(
-  parts: Iterable[UInt8[np.ndarray, 'n']],
+  parts: Iterable[UInt8[np.ndarray, '_']],
 ) -> Float[np.ndarray, 'context base']:
   counts = np.ones((4**ORDER, 4))
   for part in parts:
@@ -74,7 +74,7 @@ def _markov(
 
 
 def _matrix(
-  parts: list[UInt8[np.ndarray, 'n']],
+  parts: list[UInt8[np.ndarray, '_']],
 ) -> Float[np.ndarray, 'position base']:
   stacked = np.stack(parts)
   counts = (stacked[..., None] == np.arange(4)).sum(0) + 0.5
@@ -86,7 +86,7 @@ def _quantiles(lengths: Iterable[int]) -> list[int]:
 
 
 def _usage(
-  coding: Iterable[UInt8[np.ndarray, 'n']],
+  coding: Iterable[UInt8[np.ndarray, '_']],
 ) -> Float[np.ndarray, '64']:
   counts = np.zeros(64)
   for sequence in coding:

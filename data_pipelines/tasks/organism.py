@@ -1,11 +1,12 @@
 """Tasks cut from a simulated organism; tests are of held-out chromosomes."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
 from data_pipelines import records
-from data_pipelines.organism import labels
+from data_pipelines.organism import genome, labels
 from data_pipelines.tasks import splicing
 from data_pipelines.tasks.task import Task
 from data_pipelines.tasks.windows import (
@@ -16,61 +17,81 @@ from data_pipelines.tasks.windows import (
   sliding,
 )
 
-# Windows a task takes at most from each split.
-SIZES = {'train': 2000, 'validation': 500, 'test': 1500}
+_REGION_WINDOW = 144
+_PHASE_WINDOW = 144
+_PROMOTER_WINDOW = 144
+_EXPRESSION_BEFORE, _EXPRESSION_AFTER = 180, 240
 
-_REGION_WINDOW = 192
-_PHASE_WINDOW = 192
-_PROMOTER_WINDOW = 240
-_EXPRESSION_BEFORE, _EXPRESSION_AFTER = 240, 360
-
-
-_Sampler = Callable[[labels.Chromosome, np.random.Generator], list[Example]]
-
-
-def tasks(organism: labels.Organism, seed: int = 0) -> list[Task]:
-  """All tasks, the same for the same organism and seed."""
-  samplers: list[tuple[str, _Sampler, str, str]] = [
-    ('coding_vs_noncoding', _coding, 'mcc', 'mean'),
-    ('codon_phase', _phase, 'accuracy', 'centre'),
-    ('splice_donor', splicing.donor, 'mcc', 'centre'),
-    ('splice_acceptor', splicing.acceptor, 'mcc', 'centre'),
-    ('promoter', _promoter, 'mcc', 'mean'),
-    ('expression', _expression, 'pearson', 'mean'),
-  ]
-  return [
-    _task(organism, np.random.default_rng([seed, index]), *sampler)
-    for index, sampler in enumerate(samplers)
-  ]
+NAMES = (
+  'coding_vs_noncoding',
+  'codon_phase',
+  'splice_donor',
+  'splice_acceptor',
+  'promoter',
+  'expression',
+)
 
 
-def _task(
-  organism: labels.Organism,
-  rng: np.random.Generator,
-  name: str,
-  sampler: _Sampler,
-  metric: str,
-  pooling: str,
-) -> Task:
-  chosen, split = [], []
-  for split_name in records.SPLITS:
-    found = [
-      example
-      for chromosome in organism.of_split(split_name)
-      for example in sampler(chromosome, rng)
-    ]
-    balanced = found if metric == 'pearson' else _balance(found, rng)
-    order = rng.permutation(len(balanced))[: SIZES[split_name]]
-    chosen += [balanced[i] for i in order]
-    split += [split_name] * len(order)
-  return Task(
-    name=name,
-    sequences=[example.sequence() for example in chosen],
-    labels=np.array([example.label for example in chosen]),
-    split=np.array(split),
-    metric=metric,
-    pooling=pooling,
+@dataclasses.dataclass(frozen=True)
+class OrganismTasks:
+  """Makes the tasks of an organism, the same on every call.
+
+  Attributes:
+    organism: What to simulate.
+    seed: Of the choice of windows.
+    train: Windows that a task takes at most from training chromosomes.
+    validation: The same for validation.
+    test: The same for test.
+    names: Which tasks, of `NAMES`.
+  """
+
+  organism: genome.OrganismConfig = dataclasses.field(
+    default_factory=genome.OrganismConfig
   )
+  seed: int = 0
+  train: int = 800
+  validation: int = 200
+  test: int = 1000
+  names: tuple[str, ...] = NAMES
+
+  def __post_init__(self):
+    if unknown := set(self.names) - set(NAMES):
+      raise ValueError(f'unknown tasks {sorted(unknown)}; there are {NAMES}')
+
+  def __call__(self) -> list[Task]:
+    return self.of(genome.simulate(self.organism))
+
+  def of(self, organism: labels.Organism) -> list[Task]:
+    """The tasks of an organism already made."""
+    return [
+      self._task(organism, np.random.default_rng([self.seed, index]), name)
+      for index, name in enumerate(NAMES)
+      if name in self.names
+    ]
+
+  def _task(
+    self, organism: labels.Organism, rng: np.random.Generator, name: str
+  ) -> Task:
+    sampler, metric, pooling = _SAMPLERS[name]
+    chosen, split = [], []
+    for split_name in records.SPLITS:
+      found = [
+        example
+        for chromosome in organism.of_split(split_name)
+        for example in sampler(chromosome, rng)
+      ]
+      balanced = found if metric == 'pearson' else _balance(found, rng)
+      order = rng.permutation(len(balanced))[: getattr(self, split_name)]
+      chosen += [balanced[i] for i in order]
+      split += [split_name] * len(order)
+    return Task(
+      name=name,
+      sequences=[example.sequence() for example in chosen],
+      labels=np.array([example.label for example in chosen]),
+      split=np.array(split),
+      metric=metric,
+      pooling=pooling,
+    )
 
 
 def _balance(
@@ -140,8 +161,8 @@ def _promoter(
   coding_genes = [gene for gene in chromosome.genes if gene.coding_exons]
   tss = np.array([gene.tss for gene in coding_genes])
   strands = np.array([gene.strand for gene in coding_genes])
-  # The TSS lies 24 to 72 bases before the window's end.
-  after = rng.integers(24, 73, tss.size)
+  # The TSS lies 12 to 48 bases before the window's end.
+  after = rng.integers(12, 49, tss.size)
   starts = np.where(strands > 0, tss + after - length, tss - after + 1)
   spacer = sliding(chromosome.region == labels.SPACER, length)
   negative = match_gc(
@@ -174,3 +195,14 @@ def _expression(
       Example(chromosome, start, gene.strand, before + after, gene.expression)
     )
   return made
+
+
+_Sampler = Callable[[labels.Chromosome, np.random.Generator], list[Example]]
+_SAMPLERS: dict[str, tuple[_Sampler, str, str]] = {
+  'coding_vs_noncoding': (_coding, 'mcc', 'mean'),
+  'codon_phase': (_phase, 'accuracy', 'centre'),
+  'splice_donor': (splicing.donor, 'mcc', 'centre'),
+  'splice_acceptor': (splicing.acceptor, 'mcc', 'centre'),
+  'promoter': (_promoter, 'mcc', 'mean'),
+  'expression': (_expression, 'pearson', 'mean'),
+}

@@ -9,7 +9,7 @@ from data_pipelines import records
 from data_pipelines.organism import labels, statistics
 from data_pipelines.tasks.windows import Example, examples, site_start
 
-WINDOW = 192
+WINDOW = 144
 # Decoys looked at for each true site.
 _DECOYS_PER_SITE = 400
 
