@@ -53,7 +53,17 @@ def _letter_table() -> np.ndarray:
   return table
 
 
+def _amino_acid_table() -> np.ndarray:
+  table = np.full(256, _ILLEGAL, np.uint8)
+  for letter in AMBIGUOUS_AMINO_ACIDS:
+    table[ord(letter)] = table[ord(letter.lower())] = UNKNOWN
+  for index, letter in enumerate(AMINO_ACIDS):
+    table[ord(letter)] = table[ord(letter.lower())] = index
+  return table
+
+
 _CODE_OF_LETTER = _letter_table()
+_AMINO_ACID_OF_LETTER = _amino_acid_table()
 _LETTER_OF_CODE = np.frombuffer(BASES.encode(), np.uint8)
 _COMPLEMENT = np.array([3, 2, 1, 0, N], np.uint8)
 
@@ -78,7 +88,7 @@ class GeneticCode:
 
 def encode(text: str | bytes) -> UInt8[np.ndarray, 'n']:
   """Bases of IUPAC letters in either case: U reads T, ambiguous letters N."""
-  data = text.encode('utf-8', 'replace') if isinstance(text, str) else text
+  data = text.encode('latin-1', 'replace') if isinstance(text, str) else text
   codes = _CODE_OF_LETTER[np.frombuffer(data, np.uint8)]
   illegal = np.flatnonzero(codes == _ILLEGAL)
   if illegal.size:
@@ -186,14 +196,12 @@ def encode_protein(
   text: str, *, rng: np.random.Generator | None = None
 ) -> UInt8[np.ndarray, 'm']:
   """Amino acids of letters. B, Z and J are drawn by `rng`, or X without one."""
-  letters = np.array(list(text.upper()), '<U1')
-  amino_acids = np.full(len(letters), _ILLEGAL, np.uint8)
-  for index, letter in enumerate(AMINO_ACIDS):
-    amino_acids[letters == letter] = index
-  for letter, choices in AMBIGUOUS_AMINO_ACIDS.items():
-    places = np.flatnonzero(letters == letter)
+  letters = np.frombuffer(text.encode('latin-1', 'replace'), np.uint8)
+  amino_acids = _AMINO_ACID_OF_LETTER[letters]
+  for letter, choices in AMBIGUOUS_AMINO_ACIDS.items() if rng else ():
+    places = np.isin(letters, [ord(letter), ord(letter.lower())])
     indices = [AMINO_ACIDS.index(c) for c in choices]
-    amino_acids[places] = rng.choice(indices, len(places)) if rng else UNKNOWN
+    amino_acids[places] = rng.choice(indices, places.sum())
   illegal = np.flatnonzero(amino_acids == _ILLEGAL)
   if illegal.size:
     position = int(illegal[0])

@@ -7,20 +7,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tqdm
 
 from data_pipelines import central_dogma
-from data_pipelines.builders import molecules, omics, proteins, shards, splits
+from data_pipelines.builders import (
+  molecules,
+  omics,
+  proteins,
+  shards,
+  splits,
+  windows,
+)
 from data_pipelines.builders.omics import Reject
 from data_pipelines.errors import InputError
 from data_pipelines.readers import annotation, fasta, genbank
 from data_pipelines.readers.annotation import Molecule
 from data_pipelines.readers.fasta import Contig
-from data_pipelines.records import GENOME, PHASE_NONE, SPLITS, N, Record
-
-# A shorter gap between the parts of a CDS is a programmed frameshift.
-_MIN_INTRON_BASES = 20
+from data_pipelines.records import SPLITS, Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,22 +94,19 @@ def build(genome: Genome, out: Path, *, overwrite: bool) -> dict[str, Any]:
   lengths = {name: len(contig.sequence) for name, contig in contigs.items()}
   regions = splits.deal(lengths, genome.held_out)
   index = proteins.ProteinIndex(letters)
-  findings = _Findings(
-    {split: [] for split in SPLITS}, [], collections.Counter(), set(), {}, set()
-  )
-  for molecule in _progress(found, 'molecules'):
-    contig = contigs[molecule.contig]
-    table = molecule.table or tables[molecule.contig]
-    if molecule.kind == 'cds':
-      kept = _coding(molecule, contig, table, index, genome.name, findings)
-    else:
-      kept = _transcript(molecule, contig, table, genome.name, findings)
-    _place(kept, regions[molecule.contig], findings)
-  _proteins(genome, tables[''], index, findings)
+  findings = _find(genome, contigs, found, tables, regions, index)
   streams = {
     split: _progress(
       itertools.chain(
-        _windows(split, contigs, regions, tables, genome, findings.rejects),
+        windows.cut(
+          contigs.values(),
+          regions,
+          split,
+          num_bases=genome.window,
+          tables=tables,
+          source=genome.name,
+          rejects=findings.rejects,
+        ),
         findings.records[split],
       ),
       split,
@@ -123,6 +123,30 @@ def build(genome: Genome, out: Path, *, overwrite: bool) -> dict[str, Any]:
     overwrite=overwrite,
   )
   return _summary(manifest, findings, sum(lengths.values()), bool(index))
+
+
+def _find(
+  genome: Genome,
+  contigs: dict[str, Contig],
+  found: list[Molecule],
+  tables: dict[str, int],
+  regions: dict[str, splits.Regions],
+  index: proteins.ProteinIndex,
+) -> _Findings:
+  """Records of the molecules, then of the proteins that no CDS asked for."""
+  findings = _Findings(
+    {split: [] for split in SPLITS}, [], collections.Counter(), set(), {}, set()
+  )
+  for molecule in _progress(found, 'molecules'):
+    contig = contigs[molecule.contig]
+    table = molecule.table or tables[molecule.contig]
+    if molecule.kind == 'cds':
+      kept = _coding(molecule, contig, table, index, genome.name, findings)
+    else:
+      kept = _transcript(molecule, contig, table, genome.name, findings)
+    _place(kept, regions[molecule.contig], findings)
+  _proteins(genome, tables[''], index, findings)
+  return findings
 
 
 def _read(
@@ -173,7 +197,7 @@ def _coding(
   counts = findings.counts
   if not molecule.is_pseudo:
     counts['cds'] += 1
-    counts.update(_introns(molecule, contig))
+    counts.update(molecules.count_introns(molecule, contig))
   if isinstance(result, Reject):
     findings.rejected.add(molecule.transcript)
     return result
@@ -248,58 +272,6 @@ def _proteins(
         seed=genome.seed,
       )
     )
-
-
-def _windows(
-  split: str,
-  contigs: dict[str, Contig],
-  regions: dict[str, splits.Regions],
-  tables: dict[str, int],
-  genome: Genome,
-  rejects: list[Reject],
-) -> Iterator[Record]:
-  """Consecutive windows of the regions of a split; none crosses a region."""
-  for contig in contigs.values():
-    region = regions[contig.name]
-    for (begin, stop), of in zip(region.bounds(), region.splits, strict=True):
-      for start in range(begin, stop, genome.window) if of == split else ():
-        end = min(start + genome.window, stop)
-        name = f'{contig.name}:{start}-{end}'
-        sequence = contig.sequence[start:end]
-        if (sequence == N).all():
-          rejects.append(
-            Reject(name, 'genome', 'only_n', f'{end - start} bases')
-          )
-          continue
-        yield Record(
-          name=name,
-          sequence=sequence,
-          soft_mask=contig.soft_mask[start:end],
-          kind=GENOME,
-          codon_phase=np.full(end - start, PHASE_NONE, np.uint8),
-          genetic_code=tables[contig.name],
-          amino_acids=np.zeros(0, np.uint8),
-          codon_is_sampled=False,
-          source=genome.name,
-          contig=contig.name,
-          start=start,
-          end=end,
-          strand=1,
-        )
-
-
-def _introns(molecule: Molecule, contig: Contig) -> dict[str, int]:
-  parts = sorted(molecule.parts)
-  ends = ('GT', 'AG') if molecule.strand > 0 else ('CT', 'AC')
-  counts = {'coding_introns': 0, 'coding_introns_gt_ag': 0}
-  for (_, start), (end, _) in itertools.pairwise(parts):
-    if end - start > _MIN_INTRON_BASES:
-      counts['coding_introns'] += 1
-      sequence = contig.sequence
-      found = sequence[start : start + 2], sequence[end - 2 : end]
-      is_canonical = tuple(map(central_dogma.decode, found)) == ends
-      counts['coding_introns_gt_ag'] += is_canonical
-  return counts
 
 
 def _progress(items: Iterable[Any], description: str) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """From annotated molecules to records: spliced, translated and compared."""
 
 import dataclasses
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,10 @@ from data_pipelines.records import AMINO_ACIDS, CDS, PHASE_NONE, RNA, Record
 EQUAL = 'equal'
 EQUAL_WITH_EXCEPTIONS = 'equal_with_translation_exceptions'
 NO_PROTEIN = 'no_protein'
+
+
+# A shorter gap between the parts of a CDS is a programmed frameshift.
+_MIN_INTRON_BASES = 20
 
 
 class Coding(NamedTuple):
@@ -101,6 +106,21 @@ def transcript(
   phase = record.codon_phase.copy()
   phase[begin : begin + num_bases] = np.arange(num_bases) % 3
   return dataclasses.replace(record, codon_phase=phase)
+
+
+def count_introns(molecule: Molecule, contig: Contig) -> dict[str, int]:
+  """How many introns a CDS has, and how many run from GT to AG."""
+  parts = sorted(molecule.parts)
+  ends = ('GT', 'AG') if molecule.strand > 0 else ('CT', 'AC')
+  counts = {'coding_introns': 0, 'coding_introns_gt_ag': 0}
+  for (_, start), (end, _) in itertools.pairwise(parts):
+    if end - start > _MIN_INTRON_BASES:
+      counts['coding_introns'] += 1
+      sequence = contig.sequence
+      found = sequence[start : start + 2], sequence[end - 2 : end]
+      is_canonical = tuple(map(central_dogma.decode, found)) == ends
+      counts['coding_introns_gt_ag'] += is_canonical
+  return counts
 
 
 def _read(

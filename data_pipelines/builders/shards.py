@@ -1,5 +1,6 @@
 """Reads record shards: random access, manifests, checksums."""
 
+import functools
 import hashlib
 import json
 import os
@@ -42,7 +43,7 @@ class OmicsSource(Sequence):
 
   Decodes the stored `tf.train.Example` itself: TFDS's numpy decoder takes five
   times as long as reading the bytes, and `PartialDecoding` needs TensorFlow.
-  Pickles to its paths, and opens its files again in a forked worker.
+  Pickles to its paths, so that a spawned worker opens the files itself.
   """
 
   def __init__(
@@ -58,7 +59,6 @@ class OmicsSource(Sequence):
     self._fields = tuple(fields)
     self._reader = None
     self._process_id = 0
-    self._inherited: list = []
 
   def __len__(self) -> int:
     return self._num_records
@@ -73,7 +73,7 @@ class OmicsSource(Sequence):
     return [self[index] for index in indices]
 
   def __getstate__(self) -> dict[str, Any]:
-    return {**self.__dict__, '_reader': None, '_inherited': []}
+    return {**self.__dict__, '_reader': None}
 
   def __repr__(self) -> str:
     # Grain compares data sources by their text when it restores an iterator.
@@ -81,12 +81,14 @@ class OmicsSource(Sequence):
     return f'OmicsSource({files}, fields={self._fields})'
 
   def _open(self):
-    if self._reader is None or self._process_id != os.getpid():
-      # Closing a reader opened before a fork brings the worker down: its
-      # threads stayed in the parent.
-      self._inherited.append(self._reader)
+    if self._reader is None:
       self._reader = array_record_data_source.ArrayRecordDataSource(self._paths)
       self._process_id = os.getpid()
+    if self._process_id != os.getpid():
+      raise RuntimeError(
+        'ArrayRecord cannot be read in a process forked from one that has read '
+        'it; start workers by spawn, as grain does'
+      )
     return self._reader
 
   def _decode(self, serialized: bytes) -> dict[str, Any]:
@@ -94,17 +96,25 @@ class OmicsSource(Sequence):
     record = {}
     for field in self._fields:
       feature = features[field]
-      if field in ARRAYS:
-        data = feature.bytes_list.value[0]
-        record[field] = np.frombuffer(data, ARRAYS[field])
-        if not data and field in _ABSENT:
-          num_bases = len(features['sequence'].bytes_list.value[0])
-          record[field] = np.full(num_bases, _ABSENT[field], ARRAYS[field])
-      elif field in SCALARS:
+      if field in SCALARS:
         record[field] = SCALARS[field](feature.int64_list.value[0])
+        continue
+      data = feature.bytes_list.value[0]
+      if field in TEXTS:
+        record[field] = data.decode()
+      elif data or field not in _ABSENT:
+        record[field] = np.frombuffer(data, ARRAYS[field])
       else:
-        record[field] = feature.bytes_list.value[0].decode()
+        num_bases = len(features['sequence'].bytes_list.value[0])
+        record[field] = _absent(field, num_bases)
     return record
+
+
+@functools.lru_cache(maxsize=64)
+def _absent(field: str, num_bases: int) -> np.ndarray:
+  track = np.full(num_bases, _ABSENT[field], ARRAYS[field])
+  track.flags.writeable = False
+  return track
 
 
 def open_split(
