@@ -118,7 +118,7 @@ def validate(config: Mapping[str, Any]) -> None:
       prepare_config(prepare), 'config.data.prepare', filled_in=('out',)
     )
   common.check(config['objective'], 'config.objective')
-  common.check(data, 'config.data')
+  common.check(data, 'config.data', filled_in=('path',) if prepare else ())
   common.check(config['optimizer'], 'config.optimizer')
   common.check(run_config(config), 'config.train')
   common.check(mesh_config(config), 'config.mesh')

@@ -40,7 +40,7 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.number small { color: #6b7280; }
 td.best { font-weight: 600; }
 td.key { white-space: nowrap; color: #6b7280; width: 1%; }
-svg { max-width: 100%; height: auto; display: block; }
+svg { width: 100%; height: auto; display: block; margin-top: .8rem; }
 details summary { cursor: pointer; color: #6b7280; margin-bottom: .5rem; }
 """
 

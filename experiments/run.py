@@ -16,6 +16,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -106,12 +107,13 @@ def _build_data(config: Mapping[str, Any], workdir: pathlib.Path) -> Any:
   source = dict(config['data'])
   prepare = source.pop('prepare', None)
   if prepare:
-    path = workdir / 'data'
+    path, partial = workdir / 'data', workdir / 'data.partial'
     if not path.exists():
-      workdir.mkdir(parents=True, exist_ok=True)
-      common.build(
-        command_line.prepare_config(prepare), 'config.data.prepare', out=path
-      )
+      shutil.rmtree(partial, ignore_errors=True)
+      partial.mkdir(parents=True)
+      maker = command_line.prepare_config(prepare)
+      common.build(maker, 'config.data.prepare', out=partial)
+      partial.rename(path)
     source['path'] = source.get('path') or str(path)
   return common.build(source, 'config.data')
 

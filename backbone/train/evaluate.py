@@ -70,6 +70,24 @@ def make_evaluate(
   return evaluate
 
 
+def evaluate_sources(
+  run: Evaluate,
+  params: PyTree,
+  aux: PyTree,
+  sources: Iterable[tuple[str, Iterable[dict[str, np.ndarray]]]],
+) -> dict[str, Mean]:
+  """Means over all sources, and of each as `label/name` if there are more."""
+  by_label = {label: run(params, aux, batches) for label, batches in sources}
+  total: dict[str, Mean] = {}
+  for means in by_label.values():
+    for name, mean in means.items():
+      total[name] = total[name] + mean if name in total else mean
+  if len(by_label) > 1:
+    for label, means in by_label.items():
+      total |= {f'{label}/{name}': mean for name, mean in means.items()}
+  return total
+
+
 def evaluate(
   objective: Objective,
   model: nnx.Module,

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from backbone.array_types import PyTree
 from backbone.train import metrics as metrics_lib
 from backbone.train.checkpoint import Checkpoints, Identity, hash_text
-from backbone.train.evaluate import make_evaluate
+from backbone.train.evaluate import evaluate_sources, make_evaluate
 from backbone.train.objective import Objective
 from backbone.train.optim import Optimizer
 from backbone.train.state import (
@@ -53,8 +53,10 @@ class Data(Protocol):
   def train(self, *, process_id: int, num_processes: int) -> Iterator:
     """Batches for ever, with `get_state` and `set_state`."""
 
-  def evaluation(self, split: str, *, max_rows: int) -> Any:
-    """Batches of a held-out split, the same each time."""
+  def evaluation(
+    self, split: str, *, max_rows: int, process_id: int, num_processes: int
+  ) -> Any:
+    """Pairs of a label and batches of a held-out split, the same each time."""
 
   def manifest_hash(self) -> str:
     """Hash of what the data is."""
@@ -69,7 +71,7 @@ class Run:
     log_every: Steps between lines of training metrics.
     evaluate_every: Steps between evaluations; also before the first step and
       after the last.
-    evaluate_rows: Rows of the validation split per evaluation.
+    evaluate_rows: Rows of each source of the validation split per evaluation.
     checkpoint_every: Steps between checkpoints; also after the last step.
     keep: Newest checkpoints kept.
     bases_per_token: Bases that the model reads as one unit, for tokens/s.
@@ -144,9 +146,11 @@ def fit(
     )
     stack.callback(checkpoints.close)
 
-    batches = data.train(
-      process_id=jax.process_index(), num_processes=jax.process_count()
-    )
+    process = {
+      'process_id': jax.process_index(),
+      'num_processes': jax.process_count(),
+    }
+    batches = data.train(**process)
     restored = checkpoints.restore(abstract)
     if restored:
       start, state = restored.step, restored.state
@@ -187,8 +191,10 @@ def fit(
 
       with throughput.paused():
         if is_new and (is_last or step % run.evaluate_every == 0):
-          held_out = data.evaluation('validation', max_rows=run.evaluate_rows)
-          means = evaluate(state.params, state.aux, held_out)
+          held_out = data.evaluation(
+            'validation', max_rows=run.evaluate_rows, **process
+          )
+          means = evaluate_sources(evaluate, state.params, state.aux, held_out)
           writer.write(step, 'validation', metrics_lib.values(means))
 
         is_due = is_last or stop.is_set() or step % run.checkpoint_every == 0

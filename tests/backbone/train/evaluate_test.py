@@ -1,6 +1,8 @@
 """Evaluation sums first and divides last."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -45,10 +47,29 @@ def test_the_same_model_gets_the_same_number():
       objective,
       model,
       aux,
-      data.evaluation('validation', max_rows=16),
+      data.evaluation('validation', max_rows=16)[0][1],
       key=jax.random.key(3),
       mesh=mesh,
     )['loss']
     for _ in range(2)
   ]
   assert runs[0] == runs[1]
+
+
+def test_sources_are_named_and_summed():
+  def run(params, aux, batches):
+    del params, aux
+    [batch] = batches
+    return {'loss': Mean(*jnp.asarray(batch['x']))}
+
+  sources = [
+    ('a', [{'x': np.array([1.0, 1.0])}]),
+    ('b', [{'x': np.array([5.0, 2.0])}]),
+  ]
+  means = evaluate.evaluate_sources(run, {}, (), sources)
+  assert {name: mean.value() for name, mean in means.items()} == {
+    'loss': 2.0,
+    'a/loss': 1.0,
+    'b/loss': 2.5,
+  }
+  assert set(evaluate.evaluate_sources(run, {}, (), sources[:1])) == {'loss'}

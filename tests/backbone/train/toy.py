@@ -129,10 +129,13 @@ class ToyData:
     del process_id, num_processes
     return ToyIterator(self)
 
-  def evaluation(self, split, *, max_rows):
+  def evaluation(self, split, *, max_rows, process_id=0, num_processes=1):
     """Batches that training never reaches."""
-    del split
-    return [self.batch(10**6 + i) for i in range(max_rows // self.batch_size)]
+    del split, process_id, num_processes
+    batches = [
+      self.batch(10**6 + i) for i in range(max_rows // self.batch_size)
+    ]
+    return [('toy', batches)]
 
   def manifest_hash(self):
     """Of the name alone."""
@@ -149,7 +152,7 @@ class ToyTable:
     """One row per model."""
     from backbone.train import evaluate
 
-    batches = context.data.evaluation(self.split, max_rows=32)
+    [(_, batches)] = context.data.evaluation(self.split, max_rows=32)
     rows = []
     for column, model, aux in (
       ('pretrained', context.model, context.aux),
