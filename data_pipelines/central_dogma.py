@@ -109,7 +109,7 @@ def reverse_complement(
   sequence: UInt8[np.ndarray, '*lead n'],
 ) -> UInt8[np.ndarray, '*lead n']:
   """The other strand, 5' to 3', along the last axis."""
-  return _COMPLEMENT[sequence[..., ::-1]]
+  return _COMPLEMENT.take(sequence[..., ::-1])
 
 
 def transcribe(dna: str) -> str:
@@ -231,17 +231,16 @@ def reverse_translate(
   if policy == 'usage' and usage is None:
     raise InputError("policy 'usage' needs the codon usage of an organism")
   weights = np.ones(64) if policy == 'uniform' else np.asarray(usage, float)
-  codons = np.full((len(amino_acids), 3), N, np.uint8)
-  for amino_acid in np.unique(amino_acids):
-    synonyms = _synonyms(table)[amino_acid]
-    if not synonyms.any():
-      continue
-    shares = np.where(synonyms, weights, 0)
-    shares = shares if shares.sum() else synonyms.astype(float)
-    places = amino_acids == amino_acid
-    ids = rng.choice(64, places.sum(), p=shares / shares.sum())
-    codons[places] = ids[:, None] // np.array([16, 4, 1]) % 4
-  return codons.reshape(-1)
+  synonyms = _synonyms(table)
+  shares = np.where(synonyms, weights, 0)
+  is_unseen = shares.sum(axis=1) == 0
+  shares[is_unseen] = synonyms[is_unseen]
+  bounds = shares.cumsum(axis=1)
+  total = bounds[amino_acids, -1]
+  draws = np.minimum(rng.random(len(total)) * total, np.nextafter(total, 0))
+  ids = (bounds[amino_acids] <= draws[:, None]).sum(axis=1)
+  codons = ids[:, None] // np.array([16, 4, 1]) % 4
+  return np.where(total[:, None] > 0, codons, N).astype(np.uint8).reshape(-1)
 
 
 def _among_synonyms(

@@ -70,7 +70,7 @@ class OmicsSource(Sequence):
     return self._decode(self._open()[index % self._num_records])
 
   def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-    return [self[index] for index in indices]
+    return [self._decode(data) for data in self._open().__getitems__(indices)]
 
   def __getstate__(self) -> dict[str, Any]:
     return {**self.__dict__, '_reader': None}
