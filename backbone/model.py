@@ -49,7 +49,7 @@ class BackboneConfig:
   width: int = 256
   hidden: int = 704
   num_heads: int = 8
-  window: int = 256
+  window: int = 128
   rope_base: float = 10_000.0
   delta_heads: int = 6
   delta_key_width: int = 32

@@ -61,12 +61,12 @@ DEFAULT_RULES = AxisRules()
 # First match wins; axes are those of the trailing dimensions, so a stacked
 # parameter (a leading layer axis) takes the rule of its block.
 PARAMETER_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
-  (r'(query|key|value|gate_heads)/kernel$', ('parameter_embed', 'heads', None)),
+  (r'heads_in/kernel$', ('parameter_embed', 'heads', None)),
   (r'heads_out/kernel$', ('heads', None, 'parameter_embed')),
-  (r'(query|key|value)_convolution/kernel$', (None, 'heads', None)),
+  (r'heads_convolution/kernel$', (None, 'heads', None)),
   (r'(decay|beta)/kernel$', ('parameter_embed', 'heads')),
   (r'(decay_log_rate|decay_bias)$', ('heads',)),
-  (r'(up|gate)/kernel$', ('parameter_embed', 'mlp')),
+  (r'up/kernel$', ('parameter_embed', None, 'mlp')),
   (r'down/kernel$', ('mlp', 'parameter_embed')),
   (r'table$', ('vocab', None)),
   (r'(merge|unmerge|head|projection)/kernel$', (None, None)),

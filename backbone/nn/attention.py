@@ -36,9 +36,7 @@ class Attention(nnx.Module):
     rngs: nnx.Rngs,
   ):
     heads = (num_heads, width // num_heads)
-    self.query = Linear(width, heads, rngs=rngs)
-    self.key = Linear(width, heads, rngs=rngs)
-    self.value = Linear(width, heads, rngs=rngs)
+    self.heads_in = Linear(width, (num_heads, 3 * heads[1]), rngs=rngs)
     self.heads_out = Linear(heads, width, rngs=rngs)
     self.window = window
     self.rope_base = rope_base
@@ -50,7 +48,7 @@ class Attention(nnx.Module):
     segment_ids: Int[Array, 'B T'],
     positions: Int[Array, 'B T'],
   ) -> Float[Array, 'B T D']:
-    query, key, value = self.query(x), self.key(x), self.value(x)
+    query, key, value = jnp.split(self.heads_in(x), 3, axis=-1)
     output = attention(
       rotate(query, positions, self.rope_base),
       rotate(key, positions, self.rope_base),

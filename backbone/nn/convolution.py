@@ -17,18 +17,21 @@ def shift(
   """x[t + offset], zero where that lies outside the segment of t."""
   if offset == 0:
     return x
-  length = x.shape[1]
-  padding = [(max(-offset, 0), max(offset, 0)), *[(0, 0)] * (x.ndim - 2)]
-
-  def move(y, fill):
-    y = jnp.pad(y, [(0, 0), *padding[: y.ndim - 1]], constant_values=fill)
-    return jax.lax.slice_in_dim(
-      y, max(offset, 0), max(offset, 0) + length, axis=1
-    )
-
-  is_same = move(segment_ids, -1) == segment_ids
+  is_same = _move(segment_ids, offset, fill=-1) == segment_ids
   is_same = is_same.reshape(is_same.shape + (1,) * (x.ndim - 2))
-  return jnp.where(is_same, move(x, 0), 0)
+  return _move(x, offset, fill=0) * is_same.astype(x.dtype)
+
+
+def _move(x: Array, offset: int, *, fill: int) -> Array:
+  """x[t + offset] along the second axis, `fill` outside.
+
+  One concatenation: XLA on CPU writes out a pad, its slice and a select apart.
+  """
+  distance = min(abs(offset), x.shape[1])
+  edge = jnp.full((x.shape[0], distance, *x.shape[2:]), fill, x.dtype)
+  if offset > 0:
+    return jnp.concatenate([x[:, distance:], edge], axis=1)
+  return jnp.concatenate([edge, x[:, : x.shape[1] - distance]], axis=1)
 
 
 class ShortConvolution(nnx.Module):

@@ -34,18 +34,15 @@ class GatedDelta(nnx.Module):
     implementation: str | None,
     rngs: nnx.Rngs,
   ):
-    keys, values = (num_heads, key_width), (num_heads, value_width)
-    self.query = Linear(width, keys, rngs=rngs)
-    self.key = Linear(width, keys, rngs=rngs)
-    self.value = Linear(width, values, rngs=rngs)
-    self.gate_heads = Linear(width, values, rngs=rngs)
-    self.heads_out = Linear(values, width, rngs=rngs)
+    # One product for all of a head: query, key, value, gate.
+    joint = (num_heads, 2 * key_width + 2 * value_width)
+    self.heads_in = Linear(width, joint, rngs=rngs)
+    self.heads_out = Linear((num_heads, value_width), width, rngs=rngs)
     self.decay = Linear(width, num_heads, rngs=rngs)
     self.beta = Linear(width, num_heads, rngs=rngs)
-    size = convolution_size
-    self.query_convolution = ShortConvolution(keys, size, rngs=rngs)
-    self.key_convolution = ShortConvolution(keys, size, rngs=rngs)
-    self.value_convolution = ShortConvolution(values, size, rngs=rngs)
+    self.heads_convolution = ShortConvolution(
+      (num_heads, 2 * key_width + value_width), convolution_size, rngs=rngs
+    )
     rate = jax.random.uniform(
       rngs.params(), (num_heads,), minval=1e-3, maxval=16
     )
@@ -57,6 +54,7 @@ class GatedDelta(nnx.Module):
     # Inverse of softplus, so that the initial step is dt itself.
     self.decay_bias = nnx.Param(jnp.log(jnp.expm1(jnp.exp(step))))
     self.norm = RMSNorm(value_width)
+    self.splits = (key_width, 2 * key_width, 2 * key_width + value_width)
     self.convolution = convolution
     self.beta_range = 2.0 if allow_negative_eigenvalues else 1.0
     self.implementation = implementation
@@ -68,9 +66,9 @@ class GatedDelta(nnx.Module):
     positions: Int[Array, 'B T'],
   ) -> Float[Array, 'B T D']:
     del positions
-    query = self._convolve(self.query_convolution, self.query(x), segment_ids)
-    key = self._convolve(self.key_convolution, self.key(x), segment_ids)
-    value = self._convolve(self.value_convolution, self.value(x), segment_ids)
+    mixed, gate = jnp.split(self.heads_in(x), self.splits[2:], axis=-1)
+    mixed = self._convolve(mixed, segment_ids)
+    query, key, value = jnp.split(mixed, self.splits[:2], axis=-1)
     # The decay is an exponent of an exponent: float32 whatever x is.
     step = self.decay(x).astype(jnp.float32) + self.decay_bias[...]
     log_decay = -jnp.exp(self.decay_log_rate[...]) * jax.nn.softplus(step)
@@ -86,13 +84,15 @@ class GatedDelta(nnx.Module):
       implementation=self.implementation,
       partition=sharding.partition(query.shape[:3], 'batch', None, 'heads'),
     )
-    return self.heads_out(self.norm(output) * jax.nn.silu(self.gate_heads(x)))
+    return self.heads_out(self.norm(output) * jax.nn.silu(gate))
 
-  def _convolve(self, filter_, x, segment_ids):
+  def _convolve(
+    self, x: Float[Array, 'B T H X'], segment_ids: Int[Array, 'B T']
+  ) -> Float[Array, 'B T H X']:
     if self.convolution == 'symmetric':
-      return jax.nn.silu(filter_(x, segment_ids))
+      return jax.nn.silu(self.heads_convolution(x, segment_ids))
     # A head may look only where its direction has been.
-    past = filter_(x, segment_ids, side='past')
-    future = filter_(x, segment_ids, side='future')
+    past = self.heads_convolution(x, segment_ids, side='past')
+    future = self.heads_convolution(x, segment_ids, side='future')
     is_forward = (jnp.arange(x.shape[2]) % 2 == 0)[:, None]
     return jax.nn.silu(jnp.where(is_forward, past, future))

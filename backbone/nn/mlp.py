@@ -12,11 +12,12 @@ class SwiGLU(nnx.Module):
   """down(silu(gate(x)) * up(x)) (Shazeer, arXiv:2002.05202)."""
 
   def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
-    self.gate = Linear(width, hidden, rngs=rngs)
-    self.up = Linear(width, hidden, rngs=rngs)
+    # One product for both: gate, then up.
+    self.up = Linear(width, (2, hidden), rngs=rngs)
     self.down = Linear(hidden, width, rngs=rngs)
 
   def __call__(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
-    hidden = jax.nn.silu(self.gate(x)) * self.up(x)
+    both = self.up(x)
+    hidden = jax.nn.silu(both[..., 0, :]) * both[..., 1, :]
     hidden = shard(hidden, 'batch', 'length', 'mlp')
     return self.down(hidden)

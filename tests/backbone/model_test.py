@@ -82,7 +82,7 @@ def test_head_split_has_the_weights_of_one_direction():
     for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.state(model))
   }
   width = config.width
-  kernels = ('query', 'key', 'value', 'gate_heads', 'heads_out')
+  kernels = ('heads_in', 'heads_out')
   mixers = sum(
     size
     for name, size in sizes.items()

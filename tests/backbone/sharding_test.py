@@ -12,13 +12,13 @@ def test_specs_follow_the_path_and_skip_stacked_axes():
   mesh = sharding.make_mesh(data=4, model=2)
   tree = {
     'blocks': {
-      'mixer': {'query': {'kernel': jnp.zeros((3, 8, 4, 16))}},
+      'mixer': {'heads_in': {'kernel': jnp.zeros((3, 8, 4, 16))}},
       'mlp': {'down': {'kernel': jnp.zeros((3, 32, 8))}},
     },
     'count': jnp.zeros(()),
   }
   specs = sharding.param_specs(tree, mesh)
-  query = specs['blocks']['mixer']['query']['kernel']
+  query = specs['blocks']['mixer']['heads_in']['kernel']
   assert query.spec == P(None, None, 'model', None)
   assert specs['blocks']['mlp']['down']['kernel'].spec == P(None, 'model', None)
   assert specs['count'].spec == P()
@@ -32,7 +32,7 @@ def test_unmatched_parameter_raises():
 
 def test_indivisible_parameter_raises():
   mesh = sharding.make_mesh(data=2, model=4)
-  tree = {'query': {'kernel': jnp.zeros((8, 6, 16))}}
+  tree = {'heads_in': {'kernel': jnp.zeros((8, 6, 16))}}
   with pytest.raises(ValueError, match='6 cannot be split'):
     sharding.param_specs(tree, mesh)
 

@@ -30,7 +30,7 @@ def make_inputs(length, *, heads=2, keys=16, values=24, dtype=jnp.float32):
     'beta': 1 / (1 + np.exp(-normal(2, length, heads))),
     'initial_state': normal(2, heads, keys, values),
   }
-  types = {n: dtype for n in ('query', 'key', 'value')}
+  types = dict.fromkeys(('query', 'key', 'value'), dtype)
   return {
     n: jnp.asarray(x, types.get(n, jnp.float32)) for n, x in inputs.items()
   }
@@ -172,6 +172,28 @@ def test_segments_equal_separate_sequences(implementation):
   assert_close(
     together, jnp.concatenate(apart, 1), dtype=jnp.float32, length=100
   )
+
+
+@pytest.mark.parametrize('implementation', list(api.IMPLEMENTATIONS))
+def test_reverse_is_flip_of_forward_of_flip(implementation):
+  inputs = make_inputs(77)
+  state = inputs['initial_state']
+  sequences = [inputs[n] for n in NAMES[:-1]] + [packed(77)]
+
+  def run(direction, sequences):
+    *sequences, segment_ids = sequences
+    return api.gated_delta(
+      *sequences,
+      segment_ids=segment_ids,
+      initial_state=state,
+      direction=direction,
+      implementation=implementation,
+    )
+
+  there, there_state = run('reverse', sequences)
+  back, back_state = run('forward', [jnp.flip(x, 1) for x in sequences])
+  assert_close(there, jnp.flip(back, 1), dtype=jnp.float32, length=77)
+  assert_close(there_state, back_state, dtype=jnp.float32, length=77)
 
 
 def test_reference_is_the_recurrence_of_the_paper():

@@ -24,15 +24,16 @@ def attention(
   segment_ids: Int[Array, 'B T'],
   window: int | None,
   *,
-  block_length: int = 256,
+  block_length: int | None = None,
 ) -> Float[Array, 'B T H V']:
   """`reference.attention`, computed in float32.
 
   Args:
-    block_length: Queries and keys in a block; less where T is less.
+    block_length: Queries and keys in a block; less where T is less. By
+      default 256, or a small window, so that three blocks are visited.
   """
   length = query.shape[1]
-  block_length = min(block_length, length)
+  block_length = min(block_length or min(window or 256, 256), length)
   padding = -length % block_length
 
   def block(x):
@@ -46,6 +47,15 @@ def attention(
   output = _attend(window, block(query), block(key), block(value), segments)
   output = rearrange(output, 'n b h c v -> b (n c) h v')[:, :length]
   return output.astype(value.dtype)
+
+
+def _tie(x: Array, segments: Array) -> tuple[Array, Array]:
+  """Makes `segments` look as if it depended on `x`.
+
+  Else JAX evaluates ahead, and stores, what depends on segments alone when it
+  differentiates a scan over layers: every mask, an array of T x T.
+  """
+  return jax.lax.optimization_barrier((x, segments))
 
 
 def _visited(window: int | None, num: int, length: int, row: Array) -> Array:
@@ -81,6 +91,7 @@ def _attend_forward(
   segments: Int[Array, 'N B C'],
 ):
   num, length = query.shape[0], query.shape[3]
+  query, segments = _tie(query, segments)
 
   def row_of_blocks(inputs):
     row, q = inputs
@@ -114,6 +125,7 @@ def _attend_forward(
 def _attend_backward(window, residuals, d_output):
   query, key, value, segments, output, log_total = residuals
   num, length = query.shape[0], query.shape[3]
+  d_output, segments = _tie(d_output, segments)
   # Σ_s p_s dp_s of a query equals o·do, which needs no second pass.
   shared = jnp.sum(output * d_output, -1, keepdims=True)
 

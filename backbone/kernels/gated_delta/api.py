@@ -85,36 +85,27 @@ def _sharded(run, partition: P):
   )
 
 
-def _forward(run, *arguments):
-  return run(*arguments)
-
-
-def _reverse(run, *arguments):
-  *sequences, initial_state = arguments
-  flipped = [jnp.flip(x, axis=1) for x in sequences]
-  output, state = run(*flipped, initial_state)
-  return jnp.flip(output, axis=1), state
-
-
 def _split(run, *arguments):
-  """Runs both directions in one call, as rows of one batch."""
+  """Even heads forward, odd heads in reverse."""
   *per_head, segment_ids, initial_state = arguments
 
-  def fold(x):
-    x = rearrange(x, 'b t (h two) ... -> two b t h ...', two=2)
-    return jnp.concatenate([x[0], jnp.flip(x[1], axis=1)])
+  def one_way(first, reverse):
+    heads = [x[:, :, first::2] for x in per_head]
+    return run(*heads, segment_ids, initial_state[:, first::2], reverse=reverse)
 
-  segment_ids = jnp.concatenate([segment_ids, jnp.flip(segment_ids, axis=1)])
-  initial_state = rearrange(
-    initial_state, 'b (h two) ... -> (two b) h ...', two=2
-  )
-  output, state = run(*map(fold, per_head), segment_ids, initial_state)
-  there, back = jnp.split(output, 2)
-  output = jnp.stack([there, jnp.flip(back, axis=1)], axis=3)
+  (there, state), (back, reverse_state) = one_way(0, False), one_way(1, True)
   return (
-    rearrange(output, 'b t h two v -> b t (h two) v'),
-    rearrange(state, '(two b) h ... -> b (h two) ...', two=2),
+    rearrange([there, back], 'two b t h v -> b t (h two) v'),
+    rearrange([state, reverse_state], 'two b h ... -> b (h two) ...'),
   )
 
 
-_DIRECTIONS = {'forward': _forward, 'reverse': _reverse, 'split': _split}
+def _one_way(reverse, run, *arguments):
+  return run(*arguments, reverse=reverse)
+
+
+_DIRECTIONS = {
+  'forward': functools.partial(_one_way, False),
+  'reverse': functools.partial(_one_way, True),
+  'split': _split,
+}

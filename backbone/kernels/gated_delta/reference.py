@@ -14,8 +14,10 @@ def gated_delta(
   beta: Float[Array, 'B T H'],
   segment_ids: Int[Array, 'B T'],
   initial_state: Float[Array, 'B H K V'],
+  *,
+  reverse: bool = False,
 ) -> tuple[Float[Array, 'B T H V'], Float[Array, 'B H K V']]:
-  """Runs the recurrence from the first token to the last.
+  """Runs the recurrence from the first token to the last, or in reverse.
 
     S_t = exp(log_decay_t) S_{t-1} (I - beta_t k_t k_tᵀ) + beta_t v_t k_tᵀ
     o_t = S_t q_t / sqrt(K)
@@ -25,12 +27,14 @@ def gated_delta(
   the widest of the inputs' types and float32.
 
   Returns:
-    The output in the type of `value`, and the state after the last token.
+    The output in the type of `value`, and the state after the last token
+    travelled.
   """
   dtype = jnp.promote_types(initial_state.dtype, jnp.float32)
   scale = query.shape[-1] ** -0.5
   continues = segment_ids[:, 1:] == segment_ids[:, :-1]
-  continues = jnp.pad(continues, ((0, 0), (1, 0)), constant_values=True)
+  start = (0, 1) if reverse else (1, 0)
+  continues = jnp.pad(continues, ((0, 0), start), constant_values=True)
 
   def step(state, inputs):
     q, k, v, log_decay, beta, continues = inputs
@@ -42,5 +46,7 @@ def gated_delta(
 
   inputs = [x.astype(dtype) for x in (query, key, value, log_decay, beta)]
   time_first = [jnp.moveaxis(x, 1, 0) for x in (*inputs, continues)]
-  state, output = jax.lax.scan(step, initial_state.astype(dtype), time_first)
+  state, output = jax.lax.scan(
+    step, initial_state.astype(dtype), time_first, reverse=reverse
+  )
   return jnp.moveaxis(output, 0, 1).astype(value.dtype), state

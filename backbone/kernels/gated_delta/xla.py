@@ -24,14 +24,17 @@ def gated_delta(
   segment_ids: Int[Array, 'B T'],
   initial_state: Float[Array, 'B H K V'],
   *,
-  block_length: int = 64,
+  reverse: bool = False,
+  block_length: int = 32,
 ) -> tuple[Float[Array, 'B T H V'], Float[Array, 'B H K V']]:
   """`reference.gated_delta` in the WY form of arXiv:2412.06464 §3.3.
 
   A chunk is an affine map of the state, S -> M S + X, with M [K, K] and X
   [K, V] built for all chunks at once; only that map is applied in sequence.
+  Travelling in reverse transposes the triangles instead of flipping copies.
 
   Args:
+    reverse: Travel from the last token to the first.
     block_length: Tokens in a chunk, a power of two.
   """
   length, num_keys = query.shape[1], query.shape[3]
@@ -40,34 +43,45 @@ def gated_delta(
   q = q * num_keys**-0.5
   log_decay = jnp.maximum(log_decay.astype(jnp.float32), _SMALLEST_LOG_DECAY)
   beta = chunk(beta.astype(jnp.float32)[..., None])
-  total = jnp.cumsum(chunk(log_decay[..., None])[..., 0], axis=-1)
+  log_decay = chunk(log_decay[..., None])[..., 0]
+  total = jax.lax.cumsum(log_decay, axis=log_decay.ndim - 1, reverse=reverse)
+  last = total[..., :1] if reverse else total[..., -1:]
   is_same, is_carried, is_kept, is_whole = _segment_masks(
-    segment_ids, block_length
+    segment_ids, block_length, reverse=reverse
   )
 
   # Masked before the exponential, so that no gradient meets an infinity.
-  decay = jnp.exp(jnp.where(is_same, _differences(total), -jnp.inf))
-  grown = jnp.exp(total)
-  lower = jnp.tril(beta * _pairs(k, k) * decay, -1)
+  decay = jnp.exp(_differences(total) * is_same) * is_same
+  carried = (jnp.exp(total) * is_carried)[..., None]
   scores = _pairs(q, k) * decay
-  carried = jnp.where(is_carried, grown, 0)[..., None]
   right = jnp.concatenate([beta * v, beta * carried * k], axis=-1)
-  solved = unit_lower_inverse(lower) @ right
+  solved = _inverse(beta * _pairs(k, k) * decay, reverse=reverse) @ right
 
-  last = total[..., -1:]
-  kept = jnp.where(is_kept, jnp.exp(last - total), 0)[..., None] * k
+  kept = (jnp.exp(last - total) * is_kept)[..., None] * k
   update = jnp.swapaxes(kept, -1, -2) @ solved
-  whole = jnp.where(is_whole, grown[..., -1:], 0)[..., None]
+  whole = (jnp.exp(last) * is_whole)[..., None]
   num_values = v.shape[-1]
   transition = whole * jnp.eye(num_keys) - update[..., num_values:]
   states, final_state = _affine_scan(
-    transition, update[..., :num_values], initial_state.astype(jnp.float32)
+    reverse,
+    transition,
+    update[..., :num_values],
+    initial_state.astype(jnp.float32),
   )
   attended = scores @ solved
   output = attended[..., :num_values]
   output += (carried * q - attended[..., num_values:]) @ states
   output = rearrange(output, 'n b h c v -> b (n c) h v')[:, :length]
   return output.astype(value.dtype), final_state
+
+
+def _inverse(triangle: Array, *, reverse: bool) -> Array:
+  """Of I + triangle, which is read below the diagonal, or above in reverse."""
+  if not reverse:
+    return unit_lower_inverse(triangle)
+  return jnp.swapaxes(
+    unit_lower_inverse(jnp.swapaxes(triangle, -1, -2)), -1, -2
+  )
 
 
 def _chunk(x: Array, block_length: int) -> Array:
@@ -86,12 +100,12 @@ def _differences(total: Array) -> Array:
 
 
 def _segment_masks(
-  segment_ids: Array, block_length: int
+  segment_ids: Array, block_length: int, *, reverse: bool
 ) -> tuple[Array, Array, Array, Array]:
-  """What may see what, within a chunk and across its borders.
+  """What may see what, within a chunk and across its borders, as 0 and 1.
 
   Returns:
-    is_same [N B 1 C C]: Key at or before query, in one segment.
+    is_same [N B 1 C C]: Key at or before query as travelled, in one segment.
     is_carried [N B 1 C]: The state that enters the chunk reaches the token.
     is_kept [N B 1 C]: The token reaches the state that leaves the chunk.
     is_whole [N B 1 1]: The entering state reaches the leaving one.
@@ -101,14 +115,21 @@ def _segment_masks(
   padding = -run.shape[1] % block_length
   run = jnp.pad(run, ((0, 0), (0, padding)), mode='edge')
   run = rearrange(run, 'b (n c) -> n b 1 c', c=block_length)
-  last = run[..., -1:]
-  entering = jnp.concatenate([jnp.zeros_like(last[:1]), last[:-1]])
-  is_same = jnp.tril(run[..., :, None] == run[..., None, :])
-  return is_same, run == entering, run == last, last == entering
+  first, last = run[..., :1], run[..., -1:]
+  if reverse:
+    entering = jnp.concatenate([first[1:], last[-1:]])
+    leaving, triangle = first, jnp.triu
+  else:
+    entering = jnp.concatenate([first[:1], last[:-1]])
+    leaving, triangle = last, jnp.tril
+  is_same = triangle(run[..., :, None] == run[..., None, :])
+  masks = is_same, run == entering, run == leaving, leaving == entering
+  return tuple(mask.astype(jnp.float32) for mask in masks)
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _affine_scan(
+  reverse: bool,
   transition: Float[Array, 'L B H K K'],
   update: Float[Array, 'L B H K V'],
   initial_state: Float[Array, 'B H K V'],
@@ -119,26 +140,23 @@ def _affine_scan(
     transition, update = inputs
     return transition @ state + update, state
 
-  final_state, states = jax.lax.scan(step, initial_state, (transition, update))
+  final_state, states = jax.lax.scan(
+    step, initial_state, (transition, update), reverse=reverse
+  )
   return states, final_state
 
 
-def _affine_scan_forward(transition, update, initial_state):
-  states, final_state = _affine_scan(transition, update, initial_state)
-  return (states, final_state), (transition, states)
+def _affine_scan_forward(reverse, transition, update, initial_state):
+  results = _affine_scan(reverse, transition, update, initial_state)
+  return results, (transition, results[0])
 
 
-def _affine_scan_backward(residuals, cotangents):
+def _affine_scan_backward(reverse, residuals, cotangents):
+  """The same scan, the other way, through the transposed maps."""
   transition, states = residuals
   d_states, d_final = cotangents
-
-  def step(d_next, inputs):
-    transition, d_state = inputs
-    return jnp.swapaxes(transition, -1, -2) @ d_next + d_state, d_next
-
-  d_initial, d_update = jax.lax.scan(
-    step, d_final, (transition, d_states), reverse=True
-  )
+  transposed = jnp.swapaxes(transition, -1, -2)
+  d_update, d_initial = _affine_scan(not reverse, transposed, d_states, d_final)
   return _pairs(d_update, states), d_update, d_initial
 
 
