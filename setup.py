@@ -50,6 +50,7 @@ setuptools.setup(
       'torch==2.13.0',
       'transformers>=4.44',
       'enformer-pytorch>=0.8',
+      'pyfaidx>=0.8',
       'vector-quantize-pytorch>=1.14',
     ],
     'beam': ['apache-beam>=2.60'],

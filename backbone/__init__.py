@@ -1,0 +1,1 @@
+"""What all three papers stand on: encoder, kernels, trainer, probes."""

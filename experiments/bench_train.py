@@ -1,6 +1,5 @@
 """Training throughput by length: our encoders beside a torch one, one run."""
 
-import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ LENGTHS = (512, 2_048, 8_192)
 _VOCAB = 64
 _TOKENS_PER_STEP = 8_192
 _ROUNDS = 5
+TORCH = 'torch softmax'
 
 _FIVE_DELTA = ('delta',) * 5
 ENCODERS = {
@@ -118,9 +118,9 @@ def _torch_step(tokens: np.ndarray, *, size: int) -> dict:
       raise
     tqdm.write("torch is missing: pip install -e '.[parity]' for its column")
     return {}
-  config = dataclasses.replace(ENCODERS['all-softmax control'])
+  config = ENCODERS['all-softmax control']
   return {
-    'torch softmax': bench_torch.make_step(
+    TORCH: bench_torch.make_step(
       tokens,
       vocab=_VOCAB,
       width=config.width,
@@ -129,3 +129,27 @@ def _torch_step(tokens: np.ndarray, *, size: int) -> dict:
       size=size,
     )
   }
+
+
+def format_table(rows: list[dict]) -> str:
+  """Lengths down, encoders across; in brackets the ratio to torch."""
+  encoders = list(dict.fromkeys(row['encoder'] for row in rows))
+  rates = {(r['length'], r['encoder']): r['tokens_per_second'] for r in rows}
+  sizes = {row['encoder']: row['parameters'] for row in rows}
+  grid = [
+    ['tokens', *encoders],
+    ['parameters', *(f'{sizes[e]:,}' for e in encoders)],
+  ]
+  for length in dict.fromkeys(row['length'] for row in rows):
+    torch = rates.get((length, TORCH))
+    cells = []
+    for encoder in encoders:
+      rate = rates[length, encoder]
+      ratio = f' ({rate / torch:.2f}x)' if torch else ''
+      cells.append(f'{rate:,.0f} tokens/s{ratio}')
+    grid.append([f'{length:,}', *cells])
+  widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+  return '\n'.join(
+    '  '.join(cell.rjust(w) for cell, w in zip(line, widths, strict=True))
+    for line in grid
+  )

@@ -1,0 +1,1 @@
+"""GTA: gene expression through a frozen language model. Not started."""

@@ -1,0 +1,1 @@
+"""VQDNA: a learned genome vocabulary. Not started."""

@@ -37,14 +37,14 @@ def get_config() -> ConfigDict:
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',
     'learning_rate': 3e-3,
-    'warmup_steps': 40,
+    'warmup_steps': 30,
   }
   config.train = {
-    'steps': 400,
+    'steps': 150,
     'log_every': 10,
-    'evaluate_every': 200,
+    'evaluate_every': 75,
     'evaluate_rows': 32,
-    'checkpoint_every': 200,
+    'checkpoint_every': 75,
   }
   config.tables = {
     'probes': {
@@ -54,6 +54,13 @@ def get_config() -> ConfigDict:
       'tasks': {
         'name': 'data_pipelines.tasks.organism:OrganismTasks',
         'organism': organism,
+        'names': [
+          'coding_vs_noncoding',
+          'codon_phase',
+          'splice_donor',
+          'promoter',
+          'expression',
+        ],
       },
     },
   }

@@ -1,0 +1,61 @@
+"""Benchmarks: `python -m experiments.bench train`.
+
+  train   tokens/s of our encoders beside a torch one, by length; bases/s of
+          the loader beside torch, on a simulated genome or that of --fasta and
+          --shards
+
+Prints tables; with --json also the rows, one JSON object a line. The torch
+columns need the extra `parity`.
+"""
+
+import argparse
+import importlib.util
+import json
+import pathlib
+import sys
+import tempfile
+
+from data_pipelines import organism
+from experiments import bench_loader, bench_train
+
+
+def main(argv: list[str]) -> int:
+  """Runs a benchmark and prints its tables; returns the exit code."""
+  parser = argparse.ArgumentParser(prog='python -m experiments.bench')
+  parser.add_argument('benchmark', choices=['train'])
+  parser.add_argument('--fasta', type=pathlib.Path, help='of the loader table')
+  parser.add_argument('--shards', type=pathlib.Path, help='built from --fasta')
+  parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--json', action='store_true')
+  options = parser.parse_args(argv)
+  if (options.fasta is None) != (options.shards is None):
+    parser.error('--fasta and --shards belong together')
+  rows = bench_train.measure(num_rounds=options.rounds)
+  print(bench_train.format_table(rows), flush=True)
+  loader_rows = _measure_loader(options.fasta, options.shards)
+  print('\n' + bench_loader.format_table(loader_rows), flush=True)
+  rows += loader_rows
+  if options.json:
+    print('\n'.join(json.dumps(row) for row in rows))
+  return 0
+
+
+def _measure_loader(
+  fasta: pathlib.Path | None, shards: pathlib.Path | None
+) -> list[dict]:
+  if importlib.util.find_spec('torch') is None:
+    return []
+  if fasta:
+    with bench_loader.plain_text(fasta) as plain:
+      return bench_loader.measure(plain, shards)
+  config = organism.OrganismConfig()
+  genome = organism.simulate(config)
+  with tempfile.TemporaryDirectory() as folder:
+    fasta = pathlib.Path(folder) / 'organism.fa'
+    fasta.write_text(genome.fasta())
+    shards = organism.build(pathlib.Path(folder), config, genome)
+    return bench_loader.measure(fasta, shards)
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv[1:]))
