@@ -44,6 +44,7 @@ setuptools.setup(
       'beartype>=0.18',
       'hypothesis>=6.100',
       'pytest>=8.0',
+      'pytest-xdist>=3.5',
       'ruff>=0.6',
     ],
     'parity': [
