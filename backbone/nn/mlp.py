@@ -13,11 +13,11 @@ class SwiGLU(nnx.Module):
 
   def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
     # One product for both: gate, then up.
-    self.up = Linear(width, (2, hidden), rngs=rngs)
+    self.gate_up = Linear(width, (2, hidden), rngs=rngs)
     self.down = Linear(hidden, width, rngs=rngs)
 
   def __call__(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
-    both = self.up(x)
+    both = self.gate_up(x)
     hidden = jax.nn.silu(both[..., 0, :]) * both[..., 1, :]
     hidden = shard(hidden, 'batch', 'length', 'mlp')
     return self.down(hidden)
