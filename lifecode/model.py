@@ -106,6 +106,6 @@ class LifeCode(nnx.Module):
 
 def encode(model: LifeCode, batch: Batch) -> Float[Array, 'B N//3 D']:
   """Vectors of the units of a packed batch, for probes and tables."""
-  return model.encode(
-    batch['sequence'], batch['segment_ids'], batch['positions']
-  )[0].astype(jnp.float32)
+  sequence = batch['sequence'].astype(jnp.int32)
+  units, _ = model.encode(sequence, batch['segment_ids'], batch['positions'])
+  return units.astype(jnp.float32)

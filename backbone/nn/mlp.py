@@ -12,12 +12,11 @@ class SwiGLU(nnx.Module):
   """down(silu(gate(x)) * up(x)) (Shazeer, arXiv:2002.05202)."""
 
   def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs):
-    # One product for both: gate, then up.
-    self.gate_up = Linear(width, (2, hidden), rngs=rngs)
+    self.gate = Linear(width, hidden, rngs=rngs)
+    self.up = Linear(width, hidden, rngs=rngs)
     self.down = Linear(hidden, width, rngs=rngs)
 
   def __call__(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
-    both = self.gate_up(x)
-    hidden = jax.nn.silu(both[..., 0, :]) * both[..., 1, :]
+    hidden = jax.nn.silu(self.gate(x)) * self.up(x)
     hidden = shard(hidden, 'batch', 'length', 'mlp')
     return self.down(hidden)

@@ -45,10 +45,10 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'warmup_steps': 50,
   }
   config.train = {
-    'steps': 1_000,
+    'steps': 500,
     'log_every': 10,
     'evaluate_every': 250,
-    'evaluate_rows': 32,
+    'evaluate_rows': 16,
     'checkpoint_every': 100,
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
@@ -56,7 +56,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'masked_bits': {
       'name': 'lifecode.evaluation:MaskedBits',
       'split': 'test',
-      'max_rows': 96,
+      'max_rows': 512,
     },
   }
   if size == 'smoke':

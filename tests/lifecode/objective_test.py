@@ -52,6 +52,10 @@ def make_batch(rows=8, length=48):
   }
 
 
+def on_device(batch):
+  return jax.tree.map(jnp.asarray, batch)
+
+
 class TestPretrain(Conformance):
   overfit_steps = 80
 
@@ -70,7 +74,7 @@ def test_hidden_bases_cannot_be_recovered():
 
   @jax.jit
   def logits(sequence):
-    batch = make_batch()
+    batch = on_device(make_batch())
     corrupted, _ = objective.masking(
       sequence, batch['segment_ids'], jax.random.key(1), train=False
     )
@@ -80,7 +84,7 @@ def test_hidden_bases_cannot_be_recovered():
   sequence = make_batch()['sequence'].astype(np.int32)
   changed = np.where(sequence < 4, 3 - sequence, sequence)
   is_real = make_batch()['segment_ids'] > 0
-  first, second = logits(sequence), logits(changed)
+  first, second = logits(jnp.asarray(sequence)), logits(jnp.asarray(changed))
   assert (np.asarray(first)[is_real] == np.asarray(second)[is_real]).all()
 
 
@@ -117,7 +121,7 @@ def test_n_is_never_a_target_and_an_empty_mask_gives_zero():
   batch = make_batch()
   batch['sequence'] = np.full_like(batch['sequence'], records.N)
   loss, (_, metrics) = objective.loss(
-    model, aux, batch, jax.random.key(0), train=True
+    model, aux, on_device(batch), jax.random.key(0), train=True
   )
   assert float(loss) == 0
   assert float(metrics['bits_per_base'].weight) == 0
@@ -134,8 +138,10 @@ def test_repeats_can_weigh_less():
     batch['segment_ids'] == 2, records.N, batch['sequence']
   )
   key = jax.random.key(0)
-  expected, _ = objective.loss(model, aux, only_first, key, train=False)
-  actual, _ = light.loss(model, aux, batch, key, train=False)
+  expected, _ = objective.loss(
+    model, aux, on_device(only_first), key, train=False
+  )
+  actual, _ = light.loss(model, aux, on_device(batch), key, train=False)
   assert_close(actual, expected, dtype=jnp.float32, length=8 * 48)
 
 
@@ -144,5 +150,6 @@ def test_a_packed_segment_is_encoded_as_alone():
   batch = make_batch()
   alone = {name: x[:, 18:42] for name, x in batch.items()}
   alone['segment_ids'] = np.ones_like(alone['segment_ids'])
-  together = encode(model, batch)[:, 6:14]
-  assert_close(together, encode(model, alone), dtype=jnp.float32, length=48)
+  together = encode(model, on_device(batch))[:, 6:14]
+  alone = encode(model, on_device(alone))
+  assert_close(together, alone, dtype=jnp.float32, length=48)
