@@ -104,7 +104,7 @@ class LifeCode(nnx.Module):
     return self.head(hidden).astype(jnp.float32)
 
 
-def encode(model: LifeCode, batch: Batch) -> Float[Array, 'B N//3 D']:
+def encode(model: LifeCode, batch: Batch) -> Float[Array, 'B T D']:
   """Vectors of the units of a packed batch, for probes and tables."""
   sequence = batch['sequence'].astype(jnp.int32)
   units, _ = model.encode(sequence, batch['segment_ids'], batch['positions'])

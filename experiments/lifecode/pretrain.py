@@ -62,6 +62,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   if size == 'smoke':
     config.data.row_length = 192
     config.data.batch_size = 2
+    config.optimizer.warmup_steps = 4
     config.train.update(
       steps=12,
       log_every=4,
