@@ -16,7 +16,7 @@ import sys
 import tempfile
 
 from data_pipelines import organism
-from experiments import bench_loader, bench_train
+from experiments import bench_loader, bench_train, memory
 
 
 def main(argv: list[str]) -> int:
@@ -58,4 +58,5 @@ def _measure_loader(
 
 
 if __name__ == '__main__':
+  memory.keep_memory()
   sys.exit(main(sys.argv[1:]))

@@ -22,7 +22,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import command_line, common
+from experiments import command_line, common, memory
 
 EXIT_MEND = 2
 EXIT_DIVERGED = 3
@@ -234,6 +234,7 @@ def _complain(error: Any, code: int = EXIT_MEND) -> int:
 
 
 if __name__ == '__main__':
+  memory.keep_memory()
   # `python -m` imports this file as __main__; the errors are those of the
   # imported module.
   sys.exit(importlib.import_module('experiments.run').main(sys.argv))
