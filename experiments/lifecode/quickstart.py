@@ -40,11 +40,11 @@ def get_config() -> ConfigDict:
     'warmup_steps': 30,
   }
   config.train = {
-    'steps': 150,
+    'steps': 200,
     'log_every': 10,
-    'evaluate_every': 75,
+    'evaluate_every': 100,
     'evaluate_rows': 32,
-    'checkpoint_every': 75,
+    'checkpoint_every': 100,
   }
   config.tables = {
     'probes': {
