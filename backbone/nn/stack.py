@@ -49,13 +49,10 @@ class Stack(nnx.Module):
   ) -> Float[Array, 'B T D']:
     graph, state = nnx.split(self.layers)
 
-    # The arguments are carried though they do not change: what depends on
-    # constants of the scan alone is hoisted out of it and stored, and for
-    # blocks of an attention mask that is an array of T x T.
-    def apply(carry, layer):
-      return (nnx.merge(graph, layer)(*carry), *carry[1:]), None
+    def apply(x, layer):
+      return nnx.merge(graph, layer)(x, *arguments), None
 
     if self.remat != 'none':
       policy = _POLICIES[self.remat]
       apply = jax.checkpoint(apply, prevent_cse=False, policy=policy)
-    return jax.lax.scan(apply, (x, *arguments), state)[0][0]
+    return jax.lax.scan(apply, x, state)[0]

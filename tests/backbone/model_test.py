@@ -167,3 +167,23 @@ def test_symmetric_convolution_commutes_with_reversal():
   there = layer(x, segment_ids)
   back = layer(x[:, ::-1], segment_ids)[:, ::-1]
   assert_close(there, back, dtype=jnp.float32, length=9)
+
+
+def test_attention_masks_are_not_stored():
+  """Memory of a gradient through the stack grows with length, not its square.
+
+  Without `_tie` in the attention kernel twice the length takes 2.4 times.
+  """
+  config = dataclasses.replace(TINY, pattern=('attention',))
+  graph, params = nnx.split(make(config))
+
+  def memory(length):
+    ones = jnp.ones((1, length), jnp.int32)
+
+    def total(params, x):
+      return jnp.sum(nnx.merge(graph, params)(x, ones, ones))
+
+    run = jax.jit(jax.grad(total)).lower(params, jnp.zeros((1, length, 32)))
+    return run.compile().memory_analysis().temp_size_in_bytes
+
+  assert memory(2_048) / memory(1_024) < 2.1
