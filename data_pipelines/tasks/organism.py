@@ -25,6 +25,7 @@ _EXPRESSION_BEFORE, _EXPRESSION_AFTER = 180, 240
 NAMES = (
   'coding_vs_noncoding',
   'codon_phase',
+  'coding_strand',
   'splice_donor',
   'splice_acceptor',
   'promoter',
@@ -49,9 +50,9 @@ class OrganismTasks:
     default_factory=genome.OrganismConfig
   )
   seed: int = 0
-  train: int = 800
-  validation: int = 200
-  test: int = 1000
+  train: int = 1600
+  validation: int = 400
+  test: int = 2000
   names: tuple[str, ...] = NAMES
 
   def __post_init__(self):
@@ -128,6 +129,28 @@ def _coding(
   ]
 
 
+def _strand(
+  chromosome: labels.Chromosome, rng: np.random.Generator
+) -> list[Example]:
+  """Windows inside exons, read on the forward strand: is the gene there?"""
+  length = _REGION_WINDOW
+  coding = sliding(chromosome.codon_phase != records.PHASE_NONE, length)
+  start = np.flatnonzero(coding == length)
+  start = rng.choice(start, min(len(start), 2400), replace=False)
+  is_forward = chromosome.strand[start] > 0
+  return [
+    example
+    for label in (0, 1)
+    for example in examples(
+      chromosome,
+      start[is_forward == label],
+      np.ones(int((is_forward == label).sum()), np.int64),
+      length,
+      label,
+    )
+  ]
+
+
 def _phase(
   chromosome: labels.Chromosome, rng: np.random.Generator
 ) -> list[Example]:
@@ -201,6 +224,7 @@ _Sampler = Callable[[labels.Chromosome, np.random.Generator], list[Example]]
 _SAMPLERS: dict[str, tuple[_Sampler, str, str]] = {
   'coding_vs_noncoding': (_coding, 'mcc', 'mean'),
   'codon_phase': (_phase, 'accuracy', 'centre'),
+  'coding_strand': (_strand, 'mcc', 'mean'),
   'splice_donor': (splicing.donor, 'mcc', 'centre'),
   'splice_acceptor': (splicing.acceptor, 'mcc', 'centre'),
   'promoter': (_promoter, 'mcc', 'mean'),

@@ -83,6 +83,25 @@ def test_coding_windows_have_an_open_frame(tasks):
   assert is_open[task.labels == 0].mean() < 0.5
 
 
+def test_coding_strand_tells_where_the_open_frame_is(tasks):
+  task = tasks['coding_strand']
+  stop = central_dogma.STOP
+
+  def open_frames(sequence):
+    frames = [
+      central_dogma.translate(sequence[f : f + 141], 1) for f in range(3)
+    ]
+    return sum((frame[:-1] != stop).all() for frame in frames)
+
+  on_strand = np.array(
+    [
+      open_frames(central_dogma.reverse_complement(s) if label == 0 else s)
+      for s, label in zip(task.sequences, task.labels, strict=True)
+    ]
+  )
+  assert (on_strand > 0).mean() > 0.99
+
+
 def test_promoter_negatives_match_gc(tasks):
   task = tasks['promoter']
   gc = np.array([np.isin(s, (1, 2)).mean() for s in task.sequences])
