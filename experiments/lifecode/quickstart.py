@@ -5,8 +5,8 @@
 
 Paper: Life-Code (arXiv:2502.07299); sizes and settings are ours. The organism
 is made on the fly and its grammar is known exactly. Hardware: 2 CPU cores,
-about 5 minutes. Expected: well ahead of random weights on coding, codon phase and
-coding strand, behind k-mer counts on all (docs/results/quickstart.md).
+about 5 minutes. Expected: well ahead of random weights on coding, codon phase
+and coding strand, behind k-mer counts on all (docs/results/quickstart.md).
 """
 
 from ml_collections import ConfigDict
