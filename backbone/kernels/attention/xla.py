@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from backbone.array_types import Array, Float, Int
+from backbone.kernels.products import overlap
 
 # Finite, so that a row that has seen nothing yet has no NaN; any real score is
 # far above it.
@@ -139,8 +140,8 @@ def _attend_backward(window, residuals, d_output):
       # Masked before the exponential, so that no infinity meets a zero.
       weight = jnp.exp(jnp.where(is_visible, scores - log_total, -jnp.inf))
       d_scores = weight * (do @ jnp.swapaxes(v, -1, -2) - shared)
-      dk = dk.at[column].add(jnp.swapaxes(d_scores, -1, -2) @ q)
-      dv = dv.at[column].add(jnp.swapaxes(weight, -1, -2) @ do)
+      dk = dk.at[column].add(overlap(d_scores, q))
+      dv = dv.at[column].add(overlap(weight, do))
       return (dq + d_scores @ k, dk, dv), None
 
     columns = _visited(window, num, length, row)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from backbone.array_types import Array, Float
+from backbone.kernels.products import pairs, transposed
 
 # Blocks this small are inverted row by row, with the matrices along the lanes;
 # a Neumann product would be as fast but loses digits where keys repeat.
@@ -32,8 +33,7 @@ def _forward(lower):
 def _backward(inverse, cotangent):
   # d(X^-1) = -X^-1 dX X^-1: two products, where autodiff would walk back
   # through every level of the recursion.
-  transposed = jnp.swapaxes(inverse, -1, -2)
-  gradient = -transposed @ cotangent @ transposed
+  gradient = -pairs(transposed(inverse) @ cotangent, inverse)
   return (jnp.tril(gradient, -1),)
 
 

@@ -8,6 +8,7 @@ from einops import rearrange
 
 from backbone.array_types import Array, Float, Int
 from backbone.kernels.gated_delta.inverse import unit_lower_inverse
+from backbone.kernels.products import overlap, pairs, times
 
 # A gate of exactly 0 has a logarithm of -inf, whose differences are NaN;
 # exp(-30) is below float32's resolution beside 1, and a sum over a chunk of it
@@ -53,12 +54,13 @@ def gated_delta(
   # Masked before the exponential, so that no gradient meets an infinity.
   decay = jnp.exp(_differences(total) * is_same) * is_same
   carried = (jnp.exp(total) * is_carried)[..., None]
-  scores = _pairs(q, k) * decay
+  scores = pairs(q, k) * decay
   right = jnp.concatenate([beta * v, beta * carried * k], axis=-1)
-  solved = _inverse(beta * _pairs(k, k) * decay, reverse=reverse) @ right
+  inverse = _inverse(beta * pairs(k, k) * decay, reverse=reverse)
+  solved = times(inverse, right)
 
   kept = (jnp.exp(last - total) * is_kept)[..., None] * k
-  update = jnp.swapaxes(kept, -1, -2) @ solved
+  update = overlap(kept, solved)
   whole = (jnp.exp(last) * is_whole)[..., None]
   num_values = v.shape[-1]
   transition = whole * jnp.eye(num_keys) - update[..., num_values:]
@@ -68,9 +70,9 @@ def gated_delta(
     update[..., :num_values],
     initial_state.astype(jnp.float32),
   )
-  attended = scores @ solved
+  attended = times(scores, solved)
   output = attended[..., :num_values]
-  output += (carried * q - attended[..., num_values:]) @ states
+  output += times(carried * q - attended[..., num_values:], states)
   output = rearrange(output, 'n b h c v -> b (n c) h v')[:, :length]
   return output.astype(value.dtype), final_state
 
@@ -89,10 +91,6 @@ def _chunk(x: Array, block_length: int) -> Array:
   padding = -x.shape[1] % block_length
   x = jnp.pad(x, ((0, 0), (0, padding), (0, 0), (0, 0)))
   return rearrange(x, 'b (n c) h x -> n b h c x', c=block_length)
-
-
-def _pairs(x: Array, y: Array) -> Array:
-  return x @ jnp.swapaxes(y, -1, -2)
 
 
 def _differences(total: Array) -> Array:
@@ -157,7 +155,7 @@ def _affine_scan_backward(reverse, residuals, cotangents):
   d_states, d_final = cotangents
   transposed = jnp.swapaxes(transition, -1, -2)
   d_update, d_initial = _affine_scan(not reverse, transposed, d_states, d_final)
-  return _pairs(d_update, states), d_update, d_initial
+  return pairs(d_update, states), d_update, d_initial
 
 
 _affine_scan.defvjp(_affine_scan_forward, _affine_scan_backward)
