@@ -64,16 +64,22 @@ def gated_delta(
   whole = (jnp.exp(last) * is_whole)[..., None]
   num_values = v.shape[-1]
   transition = whole * jnp.eye(num_keys) - update[..., num_values:]
+  per_chunk = functools.partial(
+    rearrange, pattern='(n b) h i j -> n b h i j', b=query.shape[0]
+  )
   states, final_state = _affine_scan(
     reverse,
-    transition,
-    update[..., :num_values],
+    per_chunk(transition),
+    per_chunk(update[..., :num_values]),
     initial_state.astype(jnp.float32),
   )
+  states = rearrange(states, 'n b h k v -> (n b) h k v')
   attended = times(scores, solved)
   output = attended[..., :num_values]
   output += times(carried * q - attended[..., num_values:], states)
-  output = rearrange(output, 'n b h c v -> b (n c) h v')[:, :length]
+  output = rearrange(output, '(n b) h c v -> b (n c) h v', b=query.shape[0])[
+    :, :length
+  ]
   return output.astype(value.dtype), final_state
 
 
@@ -87,10 +93,14 @@ def _inverse(triangle: Array, *, reverse: bool) -> Array:
 
 
 def _chunk(x: Array, block_length: int) -> Array:
-  """[B, T, H, X] -> [N, B, H, C, X], zeros behind the end."""
+  """[B, T, H, X] -> [N B, H, C, X], zeros behind the end.
+
+  Chunks and rows share an axis: one of size 1 between others slows the sums of
+  XLA on CPU (docs/benchmarks.md).
+  """
   padding = -x.shape[1] % block_length
   x = jnp.pad(x, ((0, 0), (0, padding), (0, 0), (0, 0)))
-  return rearrange(x, 'b (n c) h x -> n b h c x', c=block_length)
+  return rearrange(x, 'b (n c) h x -> (n b) h c x', c=block_length)
 
 
 def _differences(total: Array) -> Array:
@@ -103,10 +113,10 @@ def _segment_masks(
   """What may see what, within a chunk and across its borders, as 0 and 1.
 
   Returns:
-    is_same [N B 1 C C]: Key at or before query as travelled, in one segment.
-    is_carried [N B 1 C]: The state that enters the chunk reaches the token.
-    is_kept [N B 1 C]: The token reaches the state that leaves the chunk.
-    is_whole [N B 1 1]: The entering state reaches the leaving one.
+    is_same [N*B 1 C C]: Key at or before query as travelled, in one segment.
+    is_carried [N*B 1 C]: The state that enters the chunk reaches the token.
+    is_kept [N*B 1 C]: The token reaches the state that leaves the chunk.
+    is_whole [N*B 1 1]: The entering state reaches the leaving one.
   """
   starts = segment_ids[:, 1:] != segment_ids[:, :-1]
   run = jnp.cumsum(jnp.pad(starts, ((0, 0), (1, 0))), axis=1)
@@ -122,7 +132,10 @@ def _segment_masks(
     leaving, triangle = last, jnp.tril
   is_same = triangle(run[..., :, None] == run[..., None, :])
   masks = is_same, run == entering, run == leaving, leaving == entering
-  return tuple(mask.astype(jnp.float32) for mask in masks)
+  return tuple(
+    rearrange(mask, 'n b ... -> (n b) ...').astype(jnp.float32)
+    for mask in masks
+  )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
