@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from backbone import sharding
+from backbone.train import checkpoint
 from backbone.train.optim import AdamW
 from backbone.train.state import (
   abstract_state,
@@ -114,11 +115,13 @@ class Conformance:
     jax.tree.map(np.testing.assert_array_equal, one[0], two[0])
     jax.tree.map(np.testing.assert_array_equal, one[1][1], two[1][1])
 
+  def _transform(self, steps):
+    optimizer = AdamW(learning_rate=self.overfit_rate, warmup_steps=1)
+    return optimizer.transform(max(steps, 4))
+
   def _trained(self, mesh, steps):
     """Losses of `steps` steps on one batch, the state, the jitted step."""
-    objective = self.objective()
-    optimizer = AdamW(learning_rate=self.overfit_rate, warmup_steps=1)
-    transform = optimizer.transform(max(steps, 4))
+    objective, transform = self.objective(), self._transform(steps)
     init_key, step_key, _ = run_keys(0)
     with jax.set_mesh(mesh):
       graphdef, abstract = abstract_state(objective, transform, mesh=mesh)
@@ -157,3 +160,27 @@ class Conformance:
       assert jnp.abs(np.asarray(a) - np.asarray(b)).max() <= (
         3 * self.overfit_rate
       )
+
+  def test_a_checkpoint_moves_between_meshes(self, tmp_path):
+    """From 4 x 2 devices to one and back, bit for bit."""
+    one_mesh = sharding.make_mesh(devices=jax.devices()[:1])
+    many_mesh = sharding.make_mesh(data=4, model=2)
+    _, state, _ = self._trained(many_mesh, 2)
+    identity = checkpoint.Identity(vocabulary='v', data_manifest='d', seed=0)
+    for name, mesh in (('one', one_mesh), ('many', many_mesh)):
+      _, abstract = abstract_state(
+        self.objective(), self._transform(2), mesh=mesh
+      )
+      checkpoints = checkpoint.Checkpoints(
+        tmp_path / name, identity, config={}, keep=1
+      )
+      checkpoints.save(state, 2, {})
+      checkpoints.wait()
+      restored = checkpoints.restore(abstract).state
+      checkpoints.close()
+      for saved, read, wanted in zip(
+        *map(jax.tree.leaves, (state, restored, abstract)), strict=True
+      ):
+        np.testing.assert_array_equal(np.asarray(saved), np.asarray(read))
+        assert read.sharding == wanted.sharding
+      state = restored

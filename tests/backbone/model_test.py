@@ -12,6 +12,7 @@ from flax import nnx
 from backbone import sharding
 from backbone.model import PRESETS, Backbone, BackboneConfig, preset
 from backbone.nn.convolution import ShortConvolution, shift
+from backbone.nn.norm import RMSNorm, l2_normalize
 from tests.tolerance import assert_close
 
 TINY = BackboneConfig(
@@ -167,6 +168,38 @@ def test_symmetric_convolution_commutes_with_reversal():
   there = layer(x, segment_ids)
   back = layer(x[:, ::-1], segment_ids)[:, ::-1]
   assert_close(there, back, dtype=jnp.float32, length=9)
+
+
+@pytest.mark.parametrize('rows', [1, 2])
+def test_convolution_is_the_sum_of_its_taps(rows):
+  """Values and gradients; a batch of one takes a path of its own."""
+  layer = ShortConvolution((4,), 3, rngs=nnx.Rngs(0))
+  x, segment_ids = vectors(9, 4, rows), jnp.ones((rows, 9), jnp.int32)
+
+  def plain(kernel, x):
+    padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
+    return x + sum(padded[:, i : i + 9] * kernel[i] for i in range(3))
+
+  def ours(kernel, x):
+    graph, params = nnx.split(layer)
+    params['kernel'] = params['kernel'].replace(kernel)
+    return nnx.merge(graph, params)(x, segment_ids)
+
+  def results(f):
+    total = lambda kernel, x: jnp.sum(jnp.sin(f(kernel, x)))  # noqa: E731
+    kernel = layer.kernel[...]
+    return f(kernel, x), *jax.grad(total, argnums=(0, 1))(kernel, x)
+
+  for actual, expected in zip(results(ours), results(plain), strict=True):
+    assert_close(actual, expected, dtype=jnp.float32, length=9 * rows)
+
+
+def test_norms_treat_one_row_as_they_treat_many():
+  x, norm = vectors(9, 4), RMSNorm(4)
+  for normalize in (norm, l2_normalize):
+    alone = jnp.concatenate([normalize(row[None]) for row in x])
+    assert_close(alone, normalize(x), dtype=jnp.float32, length=4)
+    assert normalize(x[:1]).shape == (1, 9, 4)
 
 
 def test_attention_masks_are_not_stored():
