@@ -23,10 +23,15 @@ _ROUNDS = 5
 TORCH = 'torch softmax'
 
 _FIVE_DELTA = ('delta',) * 5
+# A softmax layer has 2 D² weights less than a delta layer: a wider feed-forward
+# block makes up for it.
+_HIDDEN_OF_SOFTMAX = 852
 ENCODERS = {
   'hybrid': preset('5m', pattern=(*_FIVE_DELTA, 'local')),
   'hybrid, global softmax': preset('5m', pattern=(*_FIVE_DELTA, 'attention')),
-  'all-softmax control': preset('5m', pattern=('attention',) * 6),
+  'all-softmax control': preset(
+    '5m', pattern=('attention',) * 6, hidden=_HIDDEN_OF_SOFTMAX
+  ),
 }
 
 
