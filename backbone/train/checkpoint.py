@@ -18,6 +18,10 @@ from backbone.array_types import PyTree
 from backbone.train.state import TrainState
 
 
+# Room for the iterator's position, the metadata and the file system's blocks.
+_METADATA_BYTES = 1 << 20
+
+
 class CheckpointError(ValueError):
   """A checkpoint cannot be written or used; one line says why and what to do.
 
@@ -93,6 +97,7 @@ class Checkpoints:
       CheckpointError: This or the previous checkpoint could not be written.
     """
     self.wait()
+    self._check_space(state, step)
     metadata = {
       'step': step,
       'identity': self._identity,
@@ -113,6 +118,24 @@ class Checkpoints:
       )
     except Exception as error:
       raise self._abandon(error) from error
+
+  def _check_space(self, state: TrainState, step: int) -> None:
+    """Ahead of writing, since orbax's threads meet a full disk noisily.
+
+    Compression may make the checkpoint a little smaller than is asked for.
+    """
+    needed = _METADATA_BYTES + sum(
+      shard.data.nbytes
+      for array in jax.tree.leaves(state)
+      for shard in array.addressable_shards
+      if shard.replica_id == 0
+    )
+    free = shutil.disk_usage(self._directory).free
+    if free < needed:
+      sizes = f'{needed / 1e6:,.2f} MB needed, {free / 1e6:,.2f} MB free'
+      raise self._cannot_write(
+        f'checkpoint {step}', f'the disk is full ({sizes})'
+      )
 
   def wait(self) -> None:
     """Blocks until the last checkpoint is complete on disk.
@@ -221,6 +244,9 @@ class Checkpoints:
       text in str(error) for text in ('No space left', 'File too large')
     )
     reason = 'the disk is full' if full else _first_line(error)
+    return self._cannot_write(what, reason)
+
+  def _cannot_write(self, what: str, reason: str) -> CheckpointError:
     return CheckpointError(
       f'{self._directory}: cannot write {what}: {reason}; earlier checkpoints '
       'are kept, mend this and repeat the same command'

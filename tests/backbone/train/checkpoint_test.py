@@ -126,9 +126,9 @@ def test_an_empty_directory_restores_nothing(tmp_path, made):
 
 @pytest.fixture
 def small_disk():
-  """A directory on a disk of 256 KiB."""
+  """A directory on a disk of 4 MiB."""
   directory = pathlib.Path(tempfile.mkdtemp())
-  command = ('mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', str(directory))
+  command = ('mount', '-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', str(directory))
   if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
     directory.rmdir()
     yield None
@@ -138,8 +138,8 @@ def small_disk():
   directory.rmdir()
 
 
-def test_a_full_disk_is_said_and_the_earlier_checkpoint_stays(
-  small_disk, tmp_path, made, monkeypatch
+def test_a_full_disk_is_said_before_anything_is_written(
+  small_disk, tmp_path, made, monkeypatch, capfd
 ):
   state, abstract = made
   directory = small_disk or tmp_path
@@ -148,26 +148,38 @@ def test_a_full_disk_is_said_and_the_earlier_checkpoint_stays(
     free = os.statvfs(directory)
     filler = max(free.f_bavail * free.f_frsize - 8192, 0)
     (directory / 'filler').write_bytes(os.urandom(filler))
-  checkpoints = opened(directory)
-  if not small_disk:
-    _fill(checkpoints, monkeypatch)
-  with pytest.raises(
-    checkpoint.CheckpointError, match='disk is full'
-  ) as caught:
-    checkpoints.save(state, 2, {'position': 2})
-    checkpoints.wait()
-  assert '\n' not in str(caught.value)
-  names = {p.name for p in directory.iterdir()} - {'filler'}
-  assert names == {'1'}
+  else:
+    monkeypatch.setattr(checkpoint.shutil, 'disk_usage', lambda _: _Usage(8192))
+  _assert_not_written(directory, state, match='disk is full .* MB needed')
+  assert 'Traceback' not in capfd.readouterr().err
   monkeypatch.undo()
   (directory / 'filler').unlink(missing_ok=True)
   assert opened(directory).restore(abstract).step == 1
 
 
-def _fill(checkpoints, monkeypatch):
-  """Where nothing can be mounted: the commit meets a full disk."""
+def test_a_disk_that_fills_while_writing_is_said(tmp_path, made, monkeypatch):
+  state, abstract = made
+  written(tmp_path, state, steps=(1,))
 
   def fail(*args, **kwargs):
     raise OSError(28, 'No space left on device')
 
-  monkeypatch.setattr(checkpoints._manager, 'wait_until_finished', fail)
+  manager = checkpoint.ocp.CheckpointManager
+  monkeypatch.setattr(manager, 'check_for_errors', fail)
+  _assert_not_written(tmp_path, state, match='disk is full')
+  monkeypatch.undo()
+  assert opened(tmp_path).restore(abstract).step == 1
+
+
+def _assert_not_written(directory, state, match):
+  checkpoints = opened(directory)
+  with pytest.raises(checkpoint.CheckpointError, match=match) as caught:
+    checkpoints.save(state, 2, {'position': 2})
+    checkpoints.wait()
+  assert '\n' not in str(caught.value)
+  assert {p.name for p in directory.iterdir()} - {'filler'} == {'1'}
+
+
+@dataclasses.dataclass
+class _Usage:
+  free: int
