@@ -13,8 +13,8 @@ from backbone.array_types import Array, Float
 _EPSILON = 1e-6
 
 
-def _whole_rows(normalize: Callable[..., Array]) -> Callable[..., Array]:
-  """Drops a batch axis of one row, beside which XLA on CPU sums slowly.
+def _drop_single_row(normalize: Callable[..., Array]) -> Callable[..., Array]:
+  """Runs without a batch axis of one row, beside which XLA on CPU sums slowly.
 
   A sum along the last axis of [1, T, D] takes 35 times as long as one of
   [T, D] (docs/benchmarks.md).
@@ -30,7 +30,7 @@ def _whole_rows(normalize: Callable[..., Array]) -> Callable[..., Array]:
   return wrapped
 
 
-@_whole_rows
+@_drop_single_row
 def l2_normalize(x: Float[Array, '... K']) -> Float[Array, '... K']:
   """x / |x| along the last axis, in float32, back in the type of x."""
   squares = jnp.square(x.astype(jnp.float32)).sum(-1, keepdims=True)
@@ -43,7 +43,7 @@ class RMSNorm(nnx.Module):
   def __init__(self, width: int):
     self.scale = nnx.Param(jnp.ones(width))
 
-  @_whole_rows
+  @_drop_single_row
   def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
     mean = jnp.square(x.astype(jnp.float32)).mean(-1, keepdims=True)
     normal = x * jax.lax.rsqrt(mean + _EPSILON)
