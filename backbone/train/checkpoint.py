@@ -17,7 +17,6 @@ from absl import logging
 from backbone.array_types import PyTree
 from backbone.train.state import TrainState
 
-
 # Room for the iterator's position, the metadata and the file system's blocks.
 _METADATA_BYTES = 1 << 20
 
