@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Int
 
 from data_pipelines import records
 from data_pipelines.organism import genome, labels
@@ -110,18 +111,24 @@ def _balance(
   ]
 
 
+def _exon_windows(
+  chromosome: labels.Chromosome, limit: int, rng: np.random.Generator
+) -> tuple[Int[np.ndarray, 'inside'], Int[np.ndarray, 'outside']]:
+  """Starts of up to `limit` windows inside exons, and of all without coding."""
+  is_coding = chromosome.codon_phase != records.PHASE_NONE
+  coding = sliding(is_coding, _REGION_WINDOW)
+  inside = np.flatnonzero(coding == _REGION_WINDOW)
+  inside = rng.choice(inside, min(len(inside), limit), replace=False)
+  return inside, np.flatnonzero(coding == 0)
+
+
 def _coding(
   chromosome: labels.Chromosome, rng: np.random.Generator
 ) -> list[Example]:
   """Windows inside exons against windows of equal GC without a coding base."""
   length = _REGION_WINDOW
-  coding = sliding(chromosome.codon_phase != records.PHASE_NONE, length)
-  positive = np.flatnonzero(coding == length)
-  wanted = min(len(positive), 1200)
-  positive = rng.choice(positive, wanted, replace=False)
-  negative = match_gc(
-    chromosome, positive, np.flatnonzero(coding == 0), length, rng
-  )
+  positive, outside = _exon_windows(chromosome, 1200, rng)
+  negative = match_gc(chromosome, positive, outside, length, rng)
   strands = rng.choice([-1, 1], negative.size)
   return [
     *examples(chromosome, positive, chromosome.strand[positive], length, 1),
@@ -133,10 +140,7 @@ def _strand(
   chromosome: labels.Chromosome, rng: np.random.Generator
 ) -> list[Example]:
   """Windows inside exons, read on the forward strand: is the gene there?"""
-  length = _REGION_WINDOW
-  coding = sliding(chromosome.codon_phase != records.PHASE_NONE, length)
-  start = np.flatnonzero(coding == length)
-  start = rng.choice(start, min(len(start), 2400), replace=False)
+  start, _ = _exon_windows(chromosome, 2400, rng)
   is_forward = chromosome.strand[start] > 0
   return [
     example
@@ -145,7 +149,7 @@ def _strand(
       chromosome,
       start[is_forward == label],
       np.ones(int((is_forward == label).sum()), np.int64),
-      length,
+      _REGION_WINDOW,
       label,
     )
   ]

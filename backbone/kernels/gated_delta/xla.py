@@ -93,7 +93,7 @@ def _inverse(triangle: Array, *, reverse: bool) -> Array:
 
 
 def _chunk(x: Array, block_length: int) -> Array:
-  """[B, T, H, X] -> [N B, H, C, X], zeros behind the end.
+  """[B, T, H, X] -> [N*B, H, C, X], zeros behind the end.
 
   Chunks and rows share an axis: one of size 1 between others slows the sums of
   XLA on CPU (docs/benchmarks.md).

@@ -1,10 +1,12 @@
 """Checkpoints: damage is noticed, a full disk is said so, old ones stay."""
 
 import dataclasses
+import errno
 import os
 import pathlib
 import subprocess
 import tempfile
+import unittest.mock
 
 import jax
 import numpy as np
@@ -138,6 +140,13 @@ def small_disk():
   directory.rmdir()
 
 
+def _fill(directory):
+  """Leaves 8 KiB."""
+  free = os.statvfs(directory)
+  filler = max(free.f_bavail * free.f_frsize - 8192, 0)
+  (directory / 'filler').write_bytes(os.urandom(filler))
+
+
 def test_a_full_disk_is_said_before_anything_is_written(
   small_disk, tmp_path, made, monkeypatch, capfd
 ):
@@ -145,9 +154,7 @@ def test_a_full_disk_is_said_before_anything_is_written(
   directory = small_disk or tmp_path
   written(directory, state, steps=(1,))
   if small_disk:
-    free = os.statvfs(directory)
-    filler = max(free.f_bavail * free.f_frsize - 8192, 0)
-    (directory / 'filler').write_bytes(os.urandom(filler))
+    _fill(directory)
   else:
     monkeypatch.setattr(checkpoint.shutil, 'disk_usage', lambda _: _Usage(8192))
   _assert_not_written(directory, state, match='disk is full .* MB needed')
@@ -157,18 +164,28 @@ def test_a_full_disk_is_said_before_anything_is_written(
   assert opened(directory).restore(abstract).step == 1
 
 
-def test_a_disk_that_fills_while_writing_is_said(tmp_path, made, monkeypatch):
+def test_a_disk_that_fills_while_writing_is_said(
+  small_disk, tmp_path, made, monkeypatch
+):
+  """The room was there when asked for."""
   state, abstract = made
-  written(tmp_path, state, steps=(1,))
-
-  def fail(*args, **kwargs):
-    raise OSError(28, 'No space left on device')
-
-  manager = checkpoint.ocp.CheckpointManager
-  monkeypatch.setattr(manager, 'check_for_errors', fail)
-  _assert_not_written(tmp_path, state, match='disk is full')
+  directory = small_disk or tmp_path
+  written(directory, state, steps=(1,))
+  if small_disk:
+    _fill(directory)
+    plenty = _Usage(1 << 40)
+    monkeypatch.setattr(checkpoint.shutil, 'disk_usage', lambda _: plenty)
+  else:
+    full = OSError(errno.ENOSPC, 'No space left on device')
+    monkeypatch.setattr(
+      checkpoint.ocp.CheckpointManager,
+      'check_for_errors',
+      unittest.mock.Mock(side_effect=full),
+    )
+  _assert_not_written(directory, state, match='disk is full;')
   monkeypatch.undo()
-  assert opened(tmp_path).restore(abstract).step == 1
+  (directory / 'filler').unlink(missing_ok=True)
+  assert opened(directory).restore(abstract).step == 1
 
 
 def _assert_not_written(directory, state, match):
