@@ -9,10 +9,13 @@ import numpy as np
 def relative(dtype, length: int) -> float:
   """Allowed error beside the largest value, for sums over `length` terms.
 
-  Rounding errors of `length` additions grow as sqrt(length); eight of them
-  stand for the chain of products of a recurrence and its gradient.
+  Inputs and operands are rounded to `dtype`, independently of each other;
+  sums are kept in float32, whose rounding errors grow as sqrt(length). Eight
+  of each stand for the chain of products of an op and its gradient.
   """
-  return 8 * float(jnp.finfo(dtype).eps) * math.sqrt(length)
+  rounding = float(jnp.finfo(dtype).eps)
+  summing = float(jnp.finfo(jnp.float32).eps) * math.sqrt(length)
+  return 8 * (rounding + summing)
 
 
 def assert_close(actual, expected, *, dtype, length: int, name: str = ''):

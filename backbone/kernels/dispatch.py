@@ -6,9 +6,25 @@ from typing import Literal
 import jax
 from absl import logging
 
-Implementation = Literal['reference', 'xla', 'pallas_tpu', 'pallas_gpu']
+Implementation = Literal[
+  'reference', 'xla', 'pallas_tpu', 'pallas_gpu', 'cudnn'
+]
+
+# What None takes, the preferred first. A form that has not run on its hardware
+# (docs/benchmarks.md has a dated line of each that did) is taken by name only.
+PREFERRED: Mapping[str, tuple[Implementation, ...]] = {
+  'tpu': ('pallas_tpu', 'xla'),
+  'gpu': ('xla',),
+  'cpu': ('xla',),
+}
 
 _REPORTED: set[tuple[str, str]] = set()
+
+
+def platform() -> str:
+  """Of the mesh in use, which may be a pod that is not here, else of JAX."""
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return jax.default_backend() if device is None else device.platform
 
 
 def choose(
@@ -20,20 +36,19 @@ def choose(
 
   Args:
     op: Name of the op, for messages.
-    implementation: A name, or None for the first of `implementations` that
-      the default platform supports; which one is logged once an op.
-    implementations: By name, the preferred first.
+    implementation: A name, or None for the first of `PREFERRED` that the op
+      has; which one is logged once an op.
+    implementations: By name.
 
   Raises:
     NotImplementedError: The named implementation does not exist.
   """
   if implementation is None:
-    platform = jax.default_backend()
-    supported = ['xla', f'pallas_{platform}']
-    implementation = next(n for n in implementations if n in supported)
+    preferred = PREFERRED.get(platform(), ('xla',))
+    implementation = next(n for n in preferred if n in implementations)
     if (op, implementation) not in _REPORTED:
       _REPORTED.add((op, implementation))
-      logging.info('%s: implementation %s on %s', op, implementation, platform)
+      logging.info('%s: %s on %s', op, implementation, platform())
   if implementation not in implementations:
     raise NotImplementedError(
       f'{op} has no implementation {implementation!r}; '

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backbone.kernels.attention import api
-from tests.kernels.gated_delta_test import packed
+from tests.kernels.gated_delta.forms_test import packed
 from tests.tolerance import assert_close
 
 OTHERS = [n for n in api.IMPLEMENTATIONS if n != 'reference']
