@@ -8,10 +8,11 @@ from jax.sharding import PartitionSpec as P
 
 from backbone.array_types import Array, Float, Int
 from backbone.kernels import dispatch
-from backbone.kernels.attention import reference, xla
+from backbone.kernels.attention import pallas_tpu, reference, xla
 
 IMPLEMENTATIONS = {
   'xla': xla.attention,
+  'pallas_tpu': pallas_tpu.attention,
   'reference': reference.attention,
 }
 

@@ -41,6 +41,13 @@ def compare(inputs, implementation, **options):
   exact = {n: x.astype(jnp.float32) for n, x in inputs.items()}
   expected = value_and_gradients(exact, 'reference', **options)
   actual = value_and_gradients(inputs, implementation, **options)
+  if length == 1:
+    # The softmax of one score is constant: what its gradient keeps is the
+    # rounding error of terms as large as those of the value's gradient.
+    for results in (expected, actual):
+      for name in ('query', 'key'):
+        terms = results[name].ravel(), results['value'].ravel()
+        results[name] = jnp.concatenate(terms)
   for name, value in expected.items():
     assert_close(actual[name], value, dtype=dtype, length=length, name=name)
 

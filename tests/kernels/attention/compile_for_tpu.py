@@ -1,0 +1,73 @@
+"""Compiles attention and its gradient for a TPU that is not here.
+
+A process of its own, since libtpu reads the environment once:
+`python tests/kernels/attention/compile_for_tpu.py v5e:2x2` prints a JSON line
+of what each compiled case holds.
+"""
+
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from backbone.kernels.attention import api
+
+CASES = {
+  'short, bfloat16': (700, 64, 64, jnp.bfloat16, None),
+  'window, float32, uneven widths': (2_100, 32, 48, jnp.float32, 100),
+  'long, float32, wide': (4_096, 256, 256, jnp.float32, None),
+  'longest, bfloat16': (131_072, 64, 64, jnp.bfloat16, None),
+}
+
+
+def compile_case(mesh, length, keys, values, dtype, window):
+  """Optimised HLO of the gradient of two rows and four heads on `mesh`."""
+
+  def place(shape, dtype, *axes):
+    sharding = NamedSharding(mesh, P(*axes))
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+  def total(query, key, value, segment_ids):
+    output = api.attention(
+      query,
+      key,
+      value,
+      segment_ids=segment_ids,
+      window=window,
+      partition=P('data', None, 'model'),
+    )
+    return jnp.sum(output.astype(jnp.float32) ** 2)
+
+  arguments = [
+    place((2, length, 4, width), dtype, 'data', None, 'model', None)
+    for width in (keys, keys, values)
+  ]
+  segment_ids = place((2, length), jnp.int32, 'data', None)
+  with jax.set_mesh(mesh):
+    lowered = jax.jit(jax.grad(total, (0, 1, 2))).lower(*arguments, segment_ids)
+  return lowered.compile().as_text()
+
+
+def main(topology_name: str) -> None:
+  """Prints, by case, how many kernels and collectives the program has."""
+  topology = topologies.get_topology_desc(
+    platform='tpu', topology_name=topology_name
+  )
+  devices = topologies.make_mesh(topology, (2, 2), ('data', 'model')).devices
+  mesh = jax.sharding.Mesh(devices, ('data', 'model'), (AxisType.Auto,) * 2)
+  counts = {}
+  for name, case in CASES.items():
+    text = compile_case(mesh, *case)
+    counts[name] = {
+      word: text.count(word)
+      for word in ('"tpu_custom_call"', 'all-gather', 'all-reduce')
+    }
+  print(json.dumps(counts))
+
+
+if __name__ == '__main__':
+  main(*sys.argv[1:])
