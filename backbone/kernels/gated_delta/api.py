@@ -1,6 +1,7 @@
 """The gated delta rule: the one public function."""
 
 import functools
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -10,14 +11,41 @@ from jax.sharding import PartitionSpec as P
 
 from backbone.array_types import Array, Float, Int
 from backbone.kernels import dispatch
-from backbone.kernels.gated_delta import reference, xla
-
-IMPLEMENTATIONS = {
-  'xla': xla.gated_delta,
-  'reference': reference.gated_delta,
-}
+from backbone.kernels.gated_delta import pallas_tpu, reference, xla
 
 Direction = Literal['forward', 'reverse', 'split']
+
+
+def _by_direction(run: Callable) -> Callable:
+  """Gives a form that knows `reverse` the argument `direction`."""
+
+  def split(*arguments):
+    """Even heads forward, odd heads in reverse."""
+    *per_head, segment_ids, initial = arguments
+
+    def one_way(first, reverse):
+      heads = [x[:, :, first::2] for x in per_head]
+      return run(*heads, segment_ids, initial[:, first::2], reverse=reverse)
+
+    (there, state), (back, reverse_state) = one_way(0, False), one_way(1, True)
+    return (
+      rearrange([there, back], 'two b t h v -> b t (h two) v'),
+      rearrange([state, reverse_state], 'two b h ... -> b (h two) ...'),
+    )
+
+  def directed(*arguments, direction):
+    if direction == 'split':
+      return split(*arguments)
+    return run(*arguments, reverse=direction == 'reverse')
+
+  return directed
+
+
+IMPLEMENTATIONS = {
+  'pallas_tpu': pallas_tpu.gated_delta,
+  'xla': _by_direction(xla.gated_delta),
+  'reference': _by_direction(reference.gated_delta),
+}
 
 
 def gated_delta(
@@ -64,8 +92,8 @@ def gated_delta(
     shape = (batch, num_heads, num_keys, value.shape[-1])
     initial_state = jnp.zeros(shape, jnp.float32)
   run = functools.partial(
-    _DIRECTIONS[direction],
     dispatch.choose('gated_delta', implementation, IMPLEMENTATIONS),
+    direction=direction,
   )
   if partition is not None:
     run = _sharded(run, partition)
@@ -83,29 +111,3 @@ def _sharded(run, partition: P):
     out_specs=(per_head, state),
     check_vma=False,
   )
-
-
-def _split(run, *arguments):
-  """Even heads forward, odd heads in reverse."""
-  *per_head, segment_ids, initial_state = arguments
-
-  def one_way(first, reverse):
-    heads = [x[:, :, first::2] for x in per_head]
-    return run(*heads, segment_ids, initial_state[:, first::2], reverse=reverse)
-
-  (there, state), (back, reverse_state) = one_way(0, False), one_way(1, True)
-  return (
-    rearrange([there, back], 'two b t h v -> b t (h two) v'),
-    rearrange([state, reverse_state], 'two b h ... -> b (h two) ...'),
-  )
-
-
-def _one_way(reverse, run, *arguments):
-  return run(*arguments, reverse=reverse)
-
-
-_DIRECTIONS = {
-  'forward': functools.partial(_one_way, False),
-  'reverse': functools.partial(_one_way, True),
-  'split': _split,
-}

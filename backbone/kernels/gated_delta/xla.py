@@ -7,13 +7,9 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from backbone.array_types import Array, Float, Int
+from backbone.kernels.gated_delta.gates import finite_log_decay, segment_masks
 from backbone.kernels.gated_delta.inverse import unit_lower_inverse
 from backbone.kernels.products import overlap, pairs, times
-
-# A gate of exactly 0 has a logarithm of -inf, whose differences are NaN;
-# exp(-30) is below float32's resolution beside 1, and a sum over a chunk of it
-# still resolves the decays behind it.
-_SMALLEST_LOG_DECAY = -30.0
 
 
 def gated_delta(
@@ -42,14 +38,18 @@ def gated_delta(
   chunk = functools.partial(_chunk, block_length=block_length)
   q, k, v = (chunk(x.astype(jnp.float32)) for x in (query, key, value))
   q = q * num_keys**-0.5
-  log_decay = jnp.maximum(log_decay.astype(jnp.float32), _SMALLEST_LOG_DECAY)
+  log_decay = finite_log_decay(log_decay)
   beta = chunk(beta.astype(jnp.float32)[..., None])
   log_decay = chunk(log_decay[..., None])[..., 0]
   total = jax.lax.cumsum(log_decay, axis=log_decay.ndim - 1, reverse=reverse)
   last = total[..., :1] if reverse else total[..., -1:]
-  is_same, is_carried, is_kept, is_whole = _segment_masks(
-    segment_ids, block_length, reverse=reverse
+  run, is_carried, is_kept, is_whole = (
+    rearrange(mask, 'n b c -> (n b) 1 c')
+    for mask in segment_masks(segment_ids, block_length, reverse=reverse)
   )
+  triangle = jnp.triu if reverse else jnp.tril
+  is_same = triangle(run[..., :, None] == run[..., None, :])
+  is_same = is_same.astype(jnp.float32)
 
   # Masked before the exponential, so that no gradient meets an infinity.
   decay = jnp.exp(_differences(total) * is_same) * is_same
@@ -105,37 +105,6 @@ def _chunk(x: Array, block_length: int) -> Array:
 
 def _differences(total: Array) -> Array:
   return total[..., :, None] - total[..., None, :]
-
-
-def _segment_masks(
-  segment_ids: Array, block_length: int, *, reverse: bool
-) -> tuple[Array, Array, Array, Array]:
-  """What may see what, within a chunk and across its borders, as 0 and 1.
-
-  Returns:
-    is_same [N*B 1 C C]: Key at or before query as travelled, in one segment.
-    is_carried [N*B 1 C]: The state that enters the chunk reaches the token.
-    is_kept [N*B 1 C]: The token reaches the state that leaves the chunk.
-    is_whole [N*B 1 1]: The entering state reaches the leaving one.
-  """
-  starts = segment_ids[:, 1:] != segment_ids[:, :-1]
-  run = jnp.cumsum(jnp.pad(starts, ((0, 0), (1, 0))), axis=1)
-  padding = -run.shape[1] % block_length
-  run = jnp.pad(run, ((0, 0), (0, padding)), mode='edge')
-  run = rearrange(run, 'b (n c) -> n b 1 c', c=block_length)
-  first, last = run[..., :1], run[..., -1:]
-  if reverse:
-    entering = jnp.concatenate([first[1:], last[-1:]])
-    leaving, triangle = first, jnp.triu
-  else:
-    entering = jnp.concatenate([first[:1], last[:-1]])
-    leaving, triangle = last, jnp.tril
-  is_same = triangle(run[..., :, None] == run[..., None, :])
-  masks = is_same, run == entering, run == leaving, leaving == entering
-  return tuple(
-    rearrange(mask, 'n b ... -> (n b) ...').astype(jnp.float32)
-    for mask in masks
-  )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
