@@ -159,27 +159,33 @@ def backward(
 
 
 def _gates(tile: Array, reverse: bool) -> Gates:
-  columns = tile.T
-  coarse, fine, beta, run, is_carried, is_kept = (
-    columns[:, i : i + 1] for i in range(IS_WHOLE)
+  # Numbers a token are cheap as rows, a register each, and not as columns.
+  coarse, fine, _, run, is_carried, is_kept, is_whole = (
+    tile[i : i + 1] for i in range(IS_WHOLE + 1)
   )
+  end = slice(0, 1) if reverse else slice(-1, None)
+  last = coarse[:, end] + fine[:, end]
+  kept = jnp.exp((coarse[:, end] - coarse) + (fine[:, end] - fine)) * is_kept
+  kind = lax.broadcasted_iota(jnp.int32, tile.shape, 0)
+  columns = jnp.where(kind == IS_KEPT, kept, tile)
+  carried = jnp.exp(coarse + fine) * is_carried
+  columns = jnp.where(kind == IS_CARRIED, carried, columns).T
   row, column = _iota(tile.shape[1])
   is_seen = (row <= column if reverse else row >= column) & (
-    run == tile[RUN : RUN + 1]
+    columns[:, RUN : RUN + 1] == run
   )
-  between = (coarse - tile[COARSE : COARSE + 1]) + (
-    fine - tile[FINE : FINE + 1]
+  between = (columns[:, COARSE : COARSE + 1] - coarse) + (
+    columns[:, FINE : FINE + 1] - fine
   )
   # Masked before the exponential, so that nothing overflows.
   decay = jnp.exp(jnp.where(is_seen, between, -jnp.inf))
-  end = slice(0, 1) if reverse else slice(-1, None)
   return Gates(
     decay,
     jnp.where(row == column, 0.0, decay),
-    beta,
-    carried=jnp.exp(coarse + fine) * is_carried,
-    kept=jnp.exp((coarse[end] - coarse) + (fine[end] - fine)) * is_kept,
-    whole=jnp.exp(coarse[end] + fine[end]) * tile[IS_WHOLE : IS_WHOLE + 1, :1],
+    beta=columns[:, BETA : BETA + 1],
+    carried=columns[:, IS_CARRIED : IS_CARRIED + 1],
+    kept=columns[:, IS_KEPT : IS_KEPT + 1],
+    whole=jnp.exp(last) * is_whole[:, :1],
   )
 
 
@@ -253,9 +259,10 @@ def _sum(x: Array) -> Array:
 
 def _gradient_rows(d_total: Array, d_beta: Array) -> Array:
   """The gradient of a tile; COARSE is rounded, so FINE has it all."""
-  columns = [jnp.zeros_like(d_total)] * NUM_ROWS
-  columns[FINE], columns[BETA] = d_total, d_beta
-  return jnp.concatenate(columns, axis=1).T
+  shape = (d_total.shape[0], NUM_ROWS)
+  kind = lax.broadcasted_iota(jnp.int32, shape, 1)
+  columns = jnp.where(kind == BETA, d_beta, jnp.zeros(shape, jnp.float32))
+  return jnp.where(kind == FINE, d_total, columns).T
 
 
 def _dot(x: Array, y: Array, contracted=_PLAIN) -> Array:
