@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec as P
 from backbone.array_types import Array, Float, Int
 from backbone.kernels import dispatch
 from backbone.kernels.gated_delta import pallas_tpu, reference, xla
+from backbone.kernels.gated_delta.sequence_parallel import across_shards
 
 Direction = Literal['forward', 'reverse', 'split']
 
@@ -74,13 +75,14 @@ def gated_delta(
       even heads forward and odd heads in reverse, so that a shard of an even
       number of heads holds as many of each.
     implementation: One that runs or raises; None takes the platform's best.
-    partition: How [B, T, H] is split over the mesh in use; T must be whole.
+    partition: How [B, T, H] is split over the mesh in use. Of a split sequence
+      only states travel between devices (`sequence_parallel.py`).
 
   Returns:
     Output in the type of `value`, and the float32 state after the last token.
 
   Raises:
-    NotImplementedError: Unknown implementation, or a split sequence.
+    NotImplementedError: Unknown implementation.
     ValueError: 'split' with an odd number of heads.
   """
   batch, length, num_heads, num_keys = query.shape
@@ -96,18 +98,18 @@ def gated_delta(
     direction=direction,
   )
   if partition is not None:
-    run = _sharded(run, partition)
+    run = _sharded(run, partition, direction)
   return run(query, key, value, log_decay, beta, segment_ids, initial_state)
 
 
-def _sharded(run, partition: P):
+def _sharded(run: Callable, partition: P, direction: Direction) -> Callable:
   rows, tokens, heads = partition
   if tokens is not None:
-    raise NotImplementedError('gated_delta cannot split a sequence yet')
-  per_head, state = P(rows, None, heads, None), P(rows, heads, None, None)
+    run = across_shards(run, tokens, direction)
+  per_head, state = P(rows, tokens, heads, None), P(rows, heads, None, None)
   return jax.shard_map(
     run,
-    in_specs=(per_head,) * 3 + (partition,) * 2 + (P(rows, None), state),
+    in_specs=(per_head,) * 3 + (partition,) * 2 + (P(rows, tokens), state),
     out_specs=(per_head, state),
     check_vma=False,
   )
