@@ -16,19 +16,25 @@ from jax.sharding import PartitionSpec as P
 
 from backbone.kernels.attention import api
 
+HEADS = P('data', None, 'model')
+TOKENS = P('data', 'model', None)
+# Partition, then tokens, heads, widths of a key and a value, type and window.
 CASES = {
-  'short, bfloat16': (700, 64, 64, jnp.bfloat16, None),
-  'window, float32, uneven widths': (2_100, 32, 48, jnp.float32, 100),
-  'long, float32, wide': (4_096, 256, 256, jnp.float32, None),
-  'longest, bfloat16': (131_072, 64, 64, jnp.bfloat16, None),
+  'short, bfloat16': (HEADS, 700, 4, 64, 64, jnp.bfloat16, None),
+  'window, uneven widths': (HEADS, 2_100, 4, 32, 48, jnp.float32, 100),
+  'long, float32, wide': (HEADS, 4_096, 4, 256, 256, jnp.float32, None),
+  'longest, bfloat16': (HEADS, 131_072, 4, 64, 64, jnp.bfloat16, None),
+  'split, by heads': (TOKENS, 4_096, 4, 64, 64, jnp.bfloat16, None),
+  'split, by neighbours': (TOKENS, 4_096, 3, 64, 64, jnp.bfloat16, 256),
+  'split, ring': (TOKENS, 4_096, 3, 64, 64, jnp.bfloat16, None),
 }
 
 
-def compile_case(mesh, length, keys, values, dtype, window):
-  """Optimised HLO of the gradient of two rows and four heads on `mesh`."""
+def compile_case(mesh, partition, length, heads, keys, values, dtype, window):
+  """Optimised HLO of the gradient of two rows on `mesh`."""
 
-  def place(shape, dtype, *axes):
-    sharding = NamedSharding(mesh, P(*axes))
+  def place(shape, dtype):
+    sharding = NamedSharding(mesh, P(*partition[: len(shape)]))
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
   def total(query, key, value, segment_ids):
@@ -38,15 +44,14 @@ def compile_case(mesh, length, keys, values, dtype, window):
       value,
       segment_ids=segment_ids,
       window=window,
-      partition=P('data', None, 'model'),
+      partition=partition,
     )
     return jnp.sum(output.astype(jnp.float32) ** 2)
 
   arguments = [
-    place((2, length, 4, width), dtype, 'data', None, 'model', None)
-    for width in (keys, keys, values)
+    place((2, length, heads, width), dtype) for width in (keys, keys, values)
   ]
-  segment_ids = place((2, length), jnp.int32, 'data', None)
+  segment_ids = place((2, length), jnp.int32)
   with jax.set_mesh(mesh):
     lowered = jax.jit(jax.grad(total, (0, 1, 2))).lower(*arguments, segment_ids)
   return lowered.compile().as_text()
