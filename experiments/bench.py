@@ -15,8 +15,9 @@ import pathlib
 import sys
 import tempfile
 
+from backbone import memory
 from data_pipelines import organism
-from experiments import bench_loader, bench_train, memory
+from experiments import bench_loader, bench_train
 
 
 def main(argv: list[str]) -> int:

@@ -22,7 +22,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import command_line, common, memory
+from backbone import memory
+from experiments import command_line, common
 
 EXIT_MEND = 2
 EXIT_DIVERGED = 3

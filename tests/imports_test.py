@@ -22,7 +22,13 @@ PAPER = ('backbone', 'data_pipelines')
 MAY_IMPORT = {
   'backbone.array_types': (),
   'backbone.sharding': ('backbone.array_types',),
+  'backbone.memory': (),
   'backbone.kernels': ('backbone.kernels', 'backbone.array_types'),
+  'backbone.kernels.bench': (
+    'backbone.kernels',
+    'backbone.array_types',
+    'backbone.memory',
+  ),
   'backbone.nn': (
     'backbone.nn',
     'backbone.kernels',
@@ -52,6 +58,7 @@ MAY_IMPORT = {
     'experiments',
     'backbone.train',
     'backbone.sharding',
+    'backbone.memory',
     'backbone.array_types',
     'data_pipelines.errors',
   ),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from backbone.array_types import Array, Float
+from backbone.kernels import dispatch
 from backbone.kernels.products import pairs, transposed
 
 # Blocks this small are inverted row by row, with the matrices along the lanes;
@@ -17,12 +18,15 @@ def unit_lower_inverse(
 ) -> Float[Array, '*M C C']:
   """(I + A)^-1, with the strictly lower-triangular A given and C a power of 2.
 
-  Halves recursively: with blocks [[a, 0], [c, b]] the lower-left block of the
-  inverse is -b^-1 c a^-1. Only entries below the diagonal are read.
+  With blocks [[a, 0], [c, b]] the lower-left block of the inverse is
+  -b^-1 c a^-1. On CPU the blocks are cut out, recursively; elsewhere, where
+  small products cost as much as large ones, they are masked. Only entries below
+  the diagonal are read.
   """
   size = lower.shape[-1]
   flat = lower.reshape(-1, size, size)
-  return _invert(flat).reshape(lower.shape)
+  invert = _invert if dispatch.platform() == 'cpu' else _invert_masked
+  return invert(flat).reshape(lower.shape)
 
 
 def _forward(lower):
@@ -51,6 +55,24 @@ def _invert(lower: Array) -> Array:
   below = -(second @ lower[:, half:, :half]) @ first
   upper = jnp.concatenate([first, jnp.zeros_like(first)], -1)
   return jnp.concatenate([upper, jnp.concatenate([below, second], -1)], -2)
+
+
+def _invert_masked(lower: Array) -> Array:
+  """Doubles the size of the diagonal blocks until there is one."""
+  size = lower.shape[-1]
+  block = jnp.arange(size)
+  inverse = jnp.broadcast_to(jnp.eye(size, dtype=lower.dtype), lower.shape)
+  while size > 1:
+    later, block = block, block // 2
+    is_pair = (block[:, None] == block) & (later[:, None] > later)
+    between = jnp.where(is_pair, lower, 0)
+    inverse = inverse - _exactly(inverse, _exactly(between, inverse))
+    size //= 2
+  return inverse
+
+
+def _exactly(x: Array, y: Array) -> Array:
+  return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
 
 
 def _substitute(lower: Array) -> Array:

@@ -6,7 +6,7 @@ import sys
 
 PROGRAM = """
 import os
-from experiments import memory
+from backbone import memory
 before = os.environ.get('FIRST', str(os.getpid()))
 os.environ['FIRST'] = before
 memory.keep_memory()
