@@ -82,7 +82,7 @@ class GatedDelta(nnx.Module):
       segment_ids=segment_ids,
       direction='split',
       implementation=self.implementation,
-      partition=sharding.partition(query.shape[:3], 'batch', None, 'heads'),
+      partition=sharding.partition(query.shape[:3], 'batch', 'length', 'heads'),
     )
     return self.heads_out(self.norm(output) * jax.nn.silu(gate))
 

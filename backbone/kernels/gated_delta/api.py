@@ -12,7 +12,9 @@ from jax.sharding import PartitionSpec as P
 from backbone.array_types import Array, Float, Int
 from backbone.kernels import dispatch
 from backbone.kernels.gated_delta import pallas_tpu, reference, xla
-from backbone.kernels.gated_delta.sequence_parallel import across_shards
+from backbone.kernels.gated_delta.sequence_parallel import (
+  across_shards,
+)
 
 Direction = Literal['forward', 'reverse', 'split']
 

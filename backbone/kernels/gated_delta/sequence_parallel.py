@@ -37,6 +37,9 @@ def across_shards(run: Callable, axis: AxisName, direction: str) -> Callable:
     segment_ids: Int[Array, 'B T'],
     initial_state: Float[Array, 'B H K V'],
   ) -> tuple[Float[Array, 'B T H V'], Float[Array, 'B H K V']]:
+    gates = log_decay, beta, segment_ids
+    if jax.lax.axis_size(axis) == 1:
+      return run(query, key, value, *gates, initial_state)
     batch, _, heads, num_keys = query.shape
     num_values = value.shape[-1]
     nothing = jnp.zeros((batch, heads, num_keys, num_values), jnp.float32)
@@ -47,9 +50,7 @@ def across_shards(run: Callable, axis: AxisName, direction: str) -> Callable:
       query,
       key,
       jnp.concatenate([value, jnp.zeros_like(query)], axis=-1),
-      log_decay,
-      beta,
-      segment_ids,
+      *gates,
       jnp.concatenate([nothing, identity], axis=-1),
     )
     entering, final = _states(
