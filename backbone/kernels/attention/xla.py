@@ -147,9 +147,7 @@ def forward(
         weight = jnp.exp(scores - now)
         shrink = jnp.exp(highest - now)
         total = total * shrink + jnp.sum(weight, -2, keepdims=True)
-        values = jax.lax.dynamic_slice_in_dim(
-          transposed, start, spans.size, axis=-1
-        )
+        values = spans.here(transposed, start, axis=-1)
         return (now, total, sum_values * shrink + values @ weight), None
 
       one = (query.shape[0], 1, query.shape[1])
@@ -201,23 +199,15 @@ def backward(
         dq, dk, dv = carry
         start = spans.stride * index + spans.size * span
 
-        def here(x, axis=-2):
-          return jax.lax.dynamic_slice_in_dim(x, start, spans.size, axis)
-
-        def added(x, change):
-          change = here(x) + change
-          return jax.lax.dynamic_update_slice_in_dim(x, change, start, -2)
-
         scores = spans.scores(inputs, query, segments, index, start)
         weight = jnp.exp(scores - log_total[:, None])
-        d_weight = here(inputs.value) @ jnp.swapaxes(d_output, -1, -2)
+        values = spans.here(inputs.value, start)
+        d_weight = values @ jnp.swapaxes(d_output, -1, -2)
         d_scores = weight * (d_weight - shared[:, None])
-        dq += here(transposed, -1) @ d_scores
-        return (
-          dq,
-          added(dk, d_scores @ query),
-          added(dv, weight @ d_output),
-        ), None
+        dq += spans.here(transposed, start, axis=-1) @ d_scores
+        dk = spans.added(dk, d_scores @ query, start)
+        dv = spans.added(dv, weight @ d_output, start)
+        return (dq, dk, dv), None
 
       begin = (jnp.zeros_like(jnp.swapaxes(query, -1, -2)), *carry)
       (dq, *carry), _ = jax.lax.scan(step, begin, jnp.arange(spans.count))
@@ -272,12 +262,21 @@ class _Spans:
     end = (num_rows - 1) * self.stride + self.count * self.size
     return self.before, max(end - self.before - num_keys, 0)
 
+  def here(self, x: Array, start: Array, axis: int = -2) -> Array:
+    """The span from `start` on; all of `x`, without a copy, if it is one."""
+    if self.size == x.shape[axis]:
+      return x
+    return jax.lax.dynamic_slice_in_dim(x, start, self.size, axis)
+
+  def added(self, x: Array, change: Array, start: Array) -> Array:
+    """`x` with `change` added to the span from `start` on."""
+    change += self.here(x, start)
+    return jax.lax.dynamic_update_slice_in_dim(x, change, start, axis=-2)
+
   def scores(self, inputs, query, segments, index, start):
     """[G size C], of keys from `start` on and queries of block `index`."""
-    keys, key_segments = (
-      jax.lax.dynamic_slice_in_dim(x, start, self.size, axis=1)
-      for x in (inputs.key, inputs.key_segments)
-    )
+    keys = self.here(inputs.key, start)
+    key_segments = self.here(inputs.key_segments, start, axis=-1)
     is_visible = key_segments[:, :, None] == segments[:, None, :]
     if self.window is not None:
       length = query.shape[1]

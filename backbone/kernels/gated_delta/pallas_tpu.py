@@ -154,12 +154,12 @@ def _call_forward(plan, query, key, value, tile, initial, *, save: bool):
   )
 
 
-def _forward_head(inputs, outputs, at, reverse):
-  query, key, value, tile, _ = (x[at(x)] for x in inputs)
+def _forward_head(inputs, outputs, at, is_seen, *, reverse):
+  tokens_and_tile = [x[at(x)] for x in inputs[:4]]
   output, *saved, state = outputs
   entering = state[at(state)]
   result, leaving, inverse = yield from tpu_chunk.forward(
-    query, key, value, tile, entering, reverse=reverse
+    *tokens_and_tile, is_seen, entering, reverse=reverse
   )
   state[at(state)] = leaving
   output[at(output)] = result.astype(output.dtype)
@@ -167,11 +167,15 @@ def _forward_head(inputs, outputs, at, reverse):
     ref[at(ref)] = residual.astype(ref.dtype)
 
 
-def _backward_head(inputs, outputs, at, reverse):
+def _backward_head(inputs, outputs, at, is_seen, *, reverse):
   arguments = [x[at(x)] for x in inputs[:-1]]
   d_state = outputs[-1]
   gradients = yield from tpu_chunk.backward(
-    *arguments, d_state[at(d_state)], reverse=reverse
+    *arguments[:4],
+    is_seen,
+    *arguments[4:],
+    d_state[at(d_state)],
+    reverse=reverse,
   )
   for ref, gradient in zip(outputs, gradients, strict=True):
     ref[at(ref)] = gradient.astype(ref.dtype)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from backbone.array_types import Array, Float
+from backbone.array_types import Array, Bool, Float
 
 # Rows of the tile of gates: one number a token, tokens along the lanes. The
 # sum of the log decays so far is COARSE + FINE (`pallas_tpu._tile`).
@@ -50,17 +50,17 @@ def forward(
   key: Float[Array, 'C K'],
   value: Float[Array, 'C V'],
   tile: Float[Array, 'R C'],
+  is_seen: Bool[Array, 'C C'],
   state: Float[Array, 'K V'],
   *,
   reverse: bool,
 ) -> Generator[None, None, tuple[Array, Array, Array]]:
   """Returns the output, the leaving state and the inverse."""
   dtype, length = query.dtype, query.shape[0]
-  gates = _gates(tile, reverse)
+  gates = _gates(tile, is_seen, dtype, reverse)
   yield
-  turned = key.T
   rows = jnp.concatenate([query, key])
-  products = _dot(rows, turned)
+  products = _dot(rows, key, _RIGHT_TRANSPOSED)
   yield
   scores = (products[:length] * gates.decay).astype(dtype)
   triangle = gates.beta * products[length:] * gates.before
@@ -74,7 +74,7 @@ def forward(
   output = gates.carried * recalled[:length]
   output += _dot(scores, written.astype(dtype))
   state = gates.whole * state
-  state += _dot(turned, (gates.kept * written).astype(dtype))
+  state += _dot(key, (gates.kept * written).astype(dtype), _LEFT_TRANSPOSED)
   yield
   return output * query.shape[1] ** -0.5, state, inverse
 
@@ -84,6 +84,7 @@ def backward(
   key: Float[Array, 'C K'],
   value: Float[Array, 'C V'],
   tile: Float[Array, 'R C'],
+  is_seen: Bool[Array, 'C C'],
   state: Float[Array, 'K V'],
   inverse: Float[Array, 'C C'],
   d_output: Float[Array, 'C V'],
@@ -91,7 +92,7 @@ def backward(
   *,
   reverse: bool,
 ) -> Generator[None, None, tuple[Array, ...]]:
-  """Returns the gradients of the first five arguments.
+  """Returns the gradients of query, key, value, tile and state.
 
   Args:
     state: The entering state, as the forward pass stored it.
@@ -99,7 +100,7 @@ def backward(
   """
   dtype, (length, num_keys) = query.dtype, query.shape
   scale = num_keys**-0.5
-  gates = _gates(tile, reverse)
+  gates = _gates(tile, is_seen, dtype, reverse)
   yield
   # In every stack of 2 C rows the query's side is above, the key's below.
   rows = jnp.concatenate([query, key])
@@ -146,10 +147,8 @@ def backward(
   d_key_read = gates.beta * d_key_read
   d_total = _sum(q * d_query + k * (d_key_read - d_key_written))
   # All that reaches the leaving state decays with the last token's total.
-  d_last = jnp.sum(_sum(k * d_key_kept), axis=0, keepdims=True)
-  d_last += gates.whole * jnp.sum(
-    _sum(state.astype(jnp.float32) * d_state), axis=0, keepdims=True
-  )
+  d_last = _sum_all(k * d_key_kept)
+  d_last += gates.whole * _sum_all(state.astype(jnp.float32) * d_state)
   position = lax.broadcasted_iota(jnp.int32, d_total.shape, 0)
   is_last = position == (0 if reverse else length - 1)
   d_tile = _gradient_rows(d_total + jnp.where(is_last, d_last, 0), d_beta)
@@ -158,27 +157,37 @@ def backward(
   return d_query, d_key, gates.beta * d_error, d_tile, d_entering
 
 
-def _gates(tile: Array, reverse: bool) -> Gates:
+def what_is_seen(tile: Float[Array, 'R C'], *, reverse: bool) -> Array:
+  """Whether token i sees token j, [C C]: the same for every head of a row."""
+  row, column = _iota(tile.shape[1])
+  is_past = row <= column if reverse else row >= column
+  return is_past & (tile.T[:, RUN : RUN + 1] == tile[RUN : RUN + 1])
+
+
+def _gates(tile: Array, is_seen: Array, dtype, reverse: bool) -> Gates:
   # Numbers a token are cheap as rows, a register each, and not as columns.
-  coarse, fine, _, run, is_carried, is_kept, is_whole = (
+  coarse, fine, _, _, is_carried, is_kept, is_whole = (
     tile[i : i + 1] for i in range(IS_WHOLE + 1)
   )
   end = slice(0, 1) if reverse else slice(-1, None)
   last = coarse[:, end] + fine[:, end]
   kept = jnp.exp((coarse[:, end] - coarse) + (fine[:, end] - fine)) * is_kept
+  carried = jnp.exp(coarse + fine) * is_carried
   kind = lax.broadcasted_iota(jnp.int32, tile.shape, 0)
   columns = jnp.where(kind == IS_KEPT, kept, tile)
-  carried = jnp.exp(coarse + fine) * is_carried
-  columns = jnp.where(kind == IS_CARRIED, carried, columns).T
-  row, column = _iota(tile.shape[1])
-  is_seen = (row <= column if reverse else row >= column) & (
-    columns[:, RUN : RUN + 1] == run
-  )
-  between = (columns[:, COARSE : COARSE + 1] - coarse) + (
-    columns[:, FINE : FINE + 1] - fine
-  )
+  columns = jnp.where(kind == IS_CARRIED, carried, columns)
+  if dtype == jnp.float32:
+    columns = columns.T
+    between = columns[:, COARSE : COARSE + 1] - coarse
+    between += columns[:, FINE : FINE + 1] - fine
+  else:
+    # One sum: what it loses, 2^-24 of all that decays in the chunk, is
+    # nothing beside operands of bf16.
+    columns = jnp.where(kind == COARSE, coarse + fine, columns).T
+    between = columns[:, COARSE : COARSE + 1] - (coarse + fine)
   # Masked before the exponential, so that nothing overflows.
   decay = jnp.exp(jnp.where(is_seen, between, -jnp.inf))
+  row, column = _iota(tile.shape[1])
   return Gates(
     decay,
     jnp.where(row == column, 0.0, decay),
@@ -255,6 +264,11 @@ def _iota(length: int) -> tuple[Array, Array]:
 
 def _sum(x: Array) -> Array:
   return jnp.sum(x, axis=1, keepdims=True)
+
+
+def _sum_all(x: Array) -> Array:
+  """[1 1]; down the sublanes first, which is additions of registers."""
+  return _sum(jnp.sum(x, axis=0, keepdims=True))
 
 
 def _gradient_rows(d_total: Array, d_beta: Array) -> Array:

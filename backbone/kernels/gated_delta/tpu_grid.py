@@ -73,9 +73,15 @@ def call(
   *,
   is_backward: bool,
 ) -> Sequence[Array]:
-  """Runs `head` for every head and chunk; the last in- and output is a state.
+  """Runs `head` for every head and chunk.
 
-  A backward pass travels the chunks the other way.
+  Args:
+    head: A generator of (inputs, outputs, index of this head in each of them,
+      `tpu_chunk.what_is_seen`, reverse).
+    inputs: Query, key, value, tile of gates, …, and a state.
+    outputs: …, and the state that the chunks hand on, which starts as that of
+      the inputs.
+    is_backward: Travels the chunks the other way.
   """
   num_chunks = inputs[0].array.shape[3] // plan.blocks.length
   rows, heads = _divide(inputs[0].array.shape[:2], plan.blocks.heads)
@@ -89,12 +95,7 @@ def call(
       num_chunks if reverse != is_backward else None,
     )
     results = pl.pallas_call(
-      functools.partial(
-        _kernel,
-        functools.partial(head, reverse=reverse),
-        len(inputs),
-        len(outputs),
-      ),
+      functools.partial(_kernel, head, len(inputs), len(outputs), reverse),
       grid=(batch // rows, num_heads // heads, num_chunks),
       in_specs=[spec(part) for part in inputs]
       + [pl.BlockSpec(memory_space=pl.ANY)] * len(results),
@@ -130,7 +131,7 @@ def _cost(plan, inputs, outputs, is_backward: bool) -> pl.CostEstimate:
   )
 
 
-def _kernel(head: Callable, num_inputs: int, num_outputs: int, *refs):
+def _kernel(head, num_inputs: int, num_outputs: int, reverse: bool, *refs):
   # Between the two is what an earlier call wrote, aliased and left alone.
   inputs, outputs = refs[:num_inputs], refs[-num_outputs:]
 
@@ -139,11 +140,14 @@ def _kernel(head: Callable, num_inputs: int, num_outputs: int, *refs):
     outputs[-1][...] = inputs[-1][...]
 
   rows, heads = inputs[0].shape[:2]
-  tpu_chunk.interleave(
-    head(inputs, outputs, functools.partial(_index, row, i))
-    for row in range(rows)
-    for i in range(heads)
-  )
+  work = []
+  for row in range(rows):
+    tile = inputs[3][_index(row, 0, inputs[3])]
+    is_seen = tpu_chunk.what_is_seen(tile, reverse=reverse)
+    for i in range(heads):
+      at = functools.partial(_index, row, i)
+      work.append(head(inputs, outputs, at, is_seen, reverse=reverse))
+  tpu_chunk.interleave(work)
 
 
 def _index(row: int, head: int, ref) -> tuple[int, ...]:
