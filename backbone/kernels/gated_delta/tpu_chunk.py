@@ -71,10 +71,11 @@ def forward(
   error = value.astype(jnp.float32) - gates.carried * recalled[length:]
   written = _dot(inverse, (gates.beta * error).astype(dtype))
   yield
-  output = gates.carried * recalled[:length]
-  output += _dot(scores, written.astype(dtype))
-  state = gates.whole * state
-  state += _dot(key, (gates.kept * written).astype(dtype), _LEFT_TRANSPOSED)
+  kept = (gates.kept * key.astype(jnp.float32)).astype(dtype)
+  # Stacked, so that a matrix unit loads what is written once.
+  read = _dot(jnp.concatenate([scores, kept.T]), written.astype(dtype))
+  output = gates.carried * recalled[:length] + read[:length]
+  state = gates.whole * state + read[length:]
   yield
   return output * query.shape[1] ** -0.5, state, inverse
 
@@ -295,7 +296,9 @@ def _precise_dot(x: Array, y: Array, dtype) -> Array:
   if dtype == jnp.float32:
     return _dot(x, y)
   (x, x_rest), (y, y_rest) = _halves(x), _halves(y)
-  return _dot(x, y) + (_dot(x, y_rest) + _dot(x_rest, y))
+  # Stacked, so that a matrix unit loads y once.
+  both = _dot(jnp.concatenate([x, x_rest]), y)
+  return both[: x.shape[0]] + (both[x.shape[0] :] + _dot(x, y_rest))
 
 
 def _halves(x: Array) -> tuple[Array, Array]:
