@@ -17,6 +17,11 @@ from einops import rearrange, repeat
 
 from backbone.array_types import Array, Float, Int
 from backbone.kernels.attention import xla
+from backbone.kernels.attention.blocks import (
+  NOTHING_SEEN,
+  Blocks,
+  Sequences,
+)
 
 
 def attention(
@@ -27,17 +32,17 @@ def attention(
   window: int | None,
   *,
   axis: str | tuple[str, ...],
-  blocks: xla.Blocks | None = None,
+  blocks: Blocks | None = None,
 ) -> Float[Array, 'B T H V']:
   """`reference.attention` of a device's share, within a `jax.shard_map`.
 
   Args:
     axis: Mesh axes that split the sequence.
-    blocks: By default `xla.Blocks.by_default`.
+    blocks: By default `Blocks.by_default`.
   """
   batch, length, num_heads, _ = query.shape
-  blocks = blocks or xla.Blocks.by_default(batch * num_heads, length)
-  inputs = xla.Sequences(
+  blocks = blocks or Blocks.by_default(batch * num_heads, length)
+  inputs = Sequences(
     xla.by_head(query) * query.shape[-1] ** -0.5,
     # In their own type: half the bytes to send where that is bfloat16.
     *(rearrange(x, 'b t h k -> (b h) t k') for x in (key, value)),
@@ -72,7 +77,7 @@ def _send(x, distance: int, axis):
   return jax.tree.map(lambda x: jax.lax.ppermute(x, axis, pairs), x)
 
 
-def _visited(inputs: xla.Sequences, visitor, distance, axis):
+def _visited(inputs: Sequences, visitor, distance, axis):
   """Inputs of one round, and the visitor's offset; it came `distance` far."""
   key, value, key_segments = visitor
   size, here = jax.lax.axis_size(axis), jax.lax.axis_index(axis)
@@ -92,7 +97,7 @@ def _attend(window, blocks, axis, inputs):
   return _attend_forward(window, blocks, axis, inputs)[0]
 
 
-def _attend_forward(window, blocks, axis, inputs: xla.Sequences):
+def _attend_forward(window, blocks, axis, inputs: Sequences):
   length = inputs.key.shape[1]
   first, count = _rounds(length, window, axis)
 
@@ -112,7 +117,7 @@ def _attend_forward(window, blocks, axis, inputs: xla.Sequences):
   begin = (
     _send(visitor, first, axis),
     jnp.zeros(shape),
-    jnp.full(shape[:-1], xla.NOTHING_SEEN),
+    jnp.full(shape[:-1], NOTHING_SEEN),
   )
   distances = first + jnp.arange(count)
   (_, output, log_total), _ = jax.lax.scan(one_round, begin, distances)
@@ -145,7 +150,7 @@ def _attend_backward(window, blocks, axis, residuals, d_output):
   (_, gradients, dq), _ = jax.lax.scan(one_round, begin, distances)
   dk, dv = _send(gradients, -(first + count), axis)
   dk, dv = dk.astype(inputs.key.dtype), dv.astype(inputs.value.dtype)
-  return (xla.Sequences(dq, dk, dv, None, None),)
+  return (Sequences(dq, dk, dv, None, None),)
 
 
 _attend.defvjp(_attend_forward, _attend_backward)

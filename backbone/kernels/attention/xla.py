@@ -8,55 +8,20 @@ vectorises, and the left operand of every product has its contracted axis last,
 which XLA on CPU wants (docs/benchmarks.md).
 """
 
-import dataclasses
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange, repeat
 
 from backbone.array_types import Array, Float, Int
-from backbone.kernels import dispatch
-
-# Finite, so that a query that has seen nothing yet has no NaN; any real score
-# is far above it, and what was summed before the first one shrinks to zero.
-NOTHING_SEEN = -1e30
-
-
-@dataclasses.dataclass(frozen=True)
-class Blocks:
-  """What is computed at once; 'heads' are those of all rows.
-
-  Attributes:
-    heads: A divisor of their number.
-    queries: Tokens; less where the sequence is shorter.
-    keys: Tokens, at most.
-  """
-
-  heads: int
-  queries: int
-  keys: int
-
-  @classmethod
-  def by_default(cls, num_heads: int, length: int) -> 'Blocks':
-    """On a CPU, scores that fit in the cache of a core; else every head."""
-    if dispatch.platform() != 'cpu':
-      return cls(num_heads, queries=256, keys=1_024)
-    queries, keys = 128, 2_048
-    many = 2**18 // (min(length, queries) * min(length, keys))
-    divisors = (n for n in range(1, num_heads + 1) if num_heads % n == 0)
-    return cls(max(n for n in divisors if n <= max(many, 1)), queries, keys)
-
-
-class Sequences(NamedTuple):
-  """What attends, every head of every row for itself; float32."""
-
-  query: Float[Array, 'N T K']
-  key: Float[Array, 'N S K']
-  value: Float[Array, 'N S V']
-  query_segments: Int[Array, 'N T']
-  key_segments: Int[Array, 'N S']
+from backbone.kernels.attention.blocks import (
+  NOTHING_SEEN,
+  Blocks,
+  Sequences,
+  blocked,
+  cut_queries,
+)
 
 
 def attention(
@@ -131,42 +96,44 @@ def forward(
     has an arbitrary finite output and a logarithm near -1e30.
   """
   length = inputs.query.shape[1]
-  inputs, spans = _blocked(inputs, window, blocks, offset)
+  inputs, spans = blocked(inputs, window, blocks, offset)
 
   def one_group(inputs):
     transposed = jnp.swapaxes(inputs.value, -1, -2)
-
-    def one_row(row):
-      index, query, segments = row
-
-      def step(carry, span):
-        highest, total, sum_values = carry
-        start = spans.stride * index + spans.size * span
-        scores = spans.scores(inputs, query, segments, index, start)
-        now = jnp.maximum(highest, jnp.max(scores, -2, keepdims=True))
-        weight = jnp.exp(scores - now)
-        shrink = jnp.exp(highest - now)
-        total = total * shrink + jnp.sum(weight, -2, keepdims=True)
-        values = spans.here(transposed, start, axis=-1)
-        return (now, total, sum_values * shrink + values @ weight), None
-
-      one = (query.shape[0], 1, query.shape[1])
-      begin = (
-        jnp.full(one, NOTHING_SEEN),
-        jnp.zeros(one),
-        jnp.zeros((one[0], transposed.shape[-2], one[2])),
-      )
-      carry, _ = jax.lax.scan(step, begin, jnp.arange(spans.count))
-      highest, total, sum_values = carry
-      return sum_values / total, highest + jnp.log(total)
-
-    rows = jnp.arange(inputs.query.shape[0])
-    return jax.lax.map(one_row, (rows, inputs.query, inputs.query_segments))
+    one_row = functools.partial(_forward_row, spans, inputs, transposed)
+    index = jnp.arange(inputs.query.shape[0])
+    return jax.lax.map(one_row, (index, inputs.query, inputs.query_segments))
 
   output, log_total = jax.lax.map(one_group, inputs)
   output = rearrange(output, 'm n g v c -> (m g) (n c) v')
   log_total = rearrange(log_total, 'm n g 1 c -> (m g) (n c)')
   return output[:, :length], log_total[:, :length]
+
+
+def _forward_row(spans, inputs, transposed, row):
+  """[G V C] and [G 1 C] of a block of queries; `transposed` are the values."""
+  index, query, segments = row
+
+  def step(carry, span):
+    highest, total, sum_values = carry
+    start = spans.stride * index + spans.size * span
+    scores = spans.scores(inputs, query, segments, index, start)
+    now = jnp.maximum(highest, jnp.max(scores, -2, keepdims=True))
+    weight = jnp.exp(scores - now)
+    shrink = jnp.exp(highest - now)
+    total = total * shrink + jnp.sum(weight, -2, keepdims=True)
+    values = spans.here(transposed, start, axis=-1)
+    return (now, total, sum_values * shrink + values @ weight), None
+
+  num_heads, num_queries, _ = query.shape
+  begin = (
+    jnp.full((num_heads, 1, num_queries), NOTHING_SEEN),
+    jnp.zeros((num_heads, 1, num_queries)),
+    jnp.zeros((num_heads, transposed.shape[-2], num_queries)),
+  )
+  carry, _ = jax.lax.scan(step, begin, jnp.arange(spans.count))
+  highest, total, sum_values = carry
+  return sum_values / total, highest + jnp.log(total)
 
 
 def backward(
@@ -185,37 +152,16 @@ def backward(
     shared: Σ_s p_s dp_s of each query, which equals o·do.
   """
   length, num_keys = inputs.query.shape[1], inputs.key.shape[1]
-  per_query = _rows(blocks, log_total, shared, d_output)
-  inputs, spans = _blocked(inputs, window, blocks, offset)
+  per_query = cut_queries(blocks, log_total, shared, d_output)
+  inputs, spans = blocked(inputs, window, blocks, offset)
 
   def one_group(group):
     inputs, per_query = group
     transposed = jnp.swapaxes(inputs.key, -1, -2)
-
-    def one_row(carry, row):
-      index, query, segments, (log_total, shared, d_output) = row
-
-      def step(carry, span):
-        dq, dk, dv = carry
-        start = spans.stride * index + spans.size * span
-
-        scores = spans.scores(inputs, query, segments, index, start)
-        weight = jnp.exp(scores - log_total[:, None])
-        values = spans.here(inputs.value, start)
-        d_weight = values @ jnp.swapaxes(d_output, -1, -2)
-        d_scores = weight * (d_weight - shared[:, None])
-        dq += spans.here(transposed, start, axis=-1) @ d_scores
-        dk = spans.added(dk, d_scores @ query, start)
-        dv = spans.added(dv, weight @ d_output, start)
-        return (dq, dk, dv), None
-
-      begin = (jnp.zeros_like(jnp.swapaxes(query, -1, -2)), *carry)
-      (dq, *carry), _ = jax.lax.scan(step, begin, jnp.arange(spans.count))
-      return tuple(carry), dq
-
-    rows = jnp.arange(inputs.query.shape[0])
+    one_row = functools.partial(_backward_row, spans, inputs, transposed)
     begin = jnp.zeros_like(inputs.key), jnp.zeros_like(inputs.value)
-    rows = (rows, inputs.query, inputs.query_segments, per_query)
+    index = jnp.arange(inputs.query.shape[0])
+    rows = (index, inputs.query, inputs.query_segments, *per_query)
     (dk, dv), dq = jax.lax.scan(one_row, begin, rows)
     return dq, dk, dv
 
@@ -225,100 +171,23 @@ def backward(
   return dq, *(rearrange(d, 'm g s k -> (m g) s k')[:, seen] for d in (dk, dv))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Spans:
-  """Which keys a block of queries visits: `count` spans of `size` keys.
+def _backward_row(spans, inputs, transposed, carry, row):
+  """Adds to dk and dv, and gives dq [G K C]; `transposed` are the keys."""
+  index, query, segments, log_total, shared, d_output = row
 
-  Attributes:
-    before: Keys of padding in front.
-    stride: How far the first span moves from one block to the next.
-  """
+  def step(carry, span):
+    dq, dk, dv = carry
+    start = spans.stride * index + spans.size * span
+    scores = spans.scores(inputs, query, segments, index, start)
+    weight = jnp.exp(scores - log_total[:, None])
+    values = spans.here(inputs.value, start)
+    d_weight = values @ jnp.swapaxes(d_output, -1, -2)
+    d_scores = weight * (d_weight - shared[:, None])
+    dq += spans.here(transposed, start, axis=-1) @ d_scores
+    dk = spans.added(dk, d_scores @ query, start)
+    dv = spans.added(dv, weight @ d_output, start)
+    return (dq, dk, dv), None
 
-  window: int | None
-  offset: Int[Array, ''] | int
-  before: int
-  stride: int
-  size: int
-  count: int
-
-  @classmethod
-  def plan(cls, num_queries, num_keys, window, longest, offset):
-    """For blocks of `num_queries`, and spans of `longest` keys at most."""
-    reached = num_queries + 2 * (window or 0)
-    is_local = window is not None and offset is None and reached < num_keys
-    extent = reached if is_local else num_keys
-    count = -(-extent // longest)
-    return cls(
-      window,
-      0 if offset is None else offset,
-      before=window if is_local else 0,
-      stride=num_queries if is_local else 0,
-      size=-(-extent // count),
-      count=count,
-    )
-
-  def padding(self, num_rows: int, num_keys: int) -> tuple[int, int]:
-    """Keys before and after, so that every span of every block exists."""
-    end = (num_rows - 1) * self.stride + self.count * self.size
-    return self.before, max(end - self.before - num_keys, 0)
-
-  def here(self, x: Array, start: Array, axis: int = -2) -> Array:
-    """The span from `start` on; all of `x`, without a copy, if it is one."""
-    if self.size == x.shape[axis]:
-      return x
-    return jax.lax.dynamic_slice_in_dim(x, start, self.size, axis)
-
-  def added(self, x: Array, change: Array, start: Array) -> Array:
-    """`x` with `change` added to the span from `start` on."""
-    change += self.here(x, start)
-    return jax.lax.dynamic_update_slice_in_dim(x, change, start, axis=-2)
-
-  def scores(self, inputs, query, segments, index, start):
-    """[G size C], of keys from `start` on and queries of block `index`."""
-    keys = self.here(inputs.key, start)
-    key_segments = self.here(inputs.key_segments, start, axis=-1)
-    is_visible = key_segments[:, :, None] == segments[:, None, :]
-    if self.window is not None:
-      length = query.shape[1]
-      row = jnp.arange(length) + index * length + self.offset
-      column = jnp.arange(self.size) + start - self.before
-      is_visible &= jnp.abs(column[:, None] - row) <= self.window
-    scores = keys @ jnp.swapaxes(query, -1, -2)
-    return jnp.where(is_visible, scores, NOTHING_SEEN)
-
-
-def _rows(blocks: Blocks, *arrays: Array) -> list[Array]:
-  """[N T ...] as [groups, blocks of queries, heads, queries, ...]."""
-  queries = min(blocks.queries, arrays[0].shape[1])
-  padding = -arrays[0].shape[1] % queries
-
-  def cut(x):
-    x = jnp.pad(x, ((0, 0), (0, padding)) + ((0, 0),) * (x.ndim - 2))
-    shape = '(m g) (n c) ... -> m n g c ...'
-    return rearrange(x, shape, g=blocks.heads, c=queries)
-
-  return [cut(x) for x in arrays]
-
-
-def _blocked(inputs, window, blocks, offset):
-  """`inputs` in groups of heads, queries in blocks, keys padded for spans."""
-  # Segments seem to depend on queries. Else JAX evaluates ahead, and stores,
-  # what depends on segments alone when it differentiates a scan over layers:
-  # every mask, an array of T x T.
-  inputs = jax.lax.optimization_barrier(inputs)
-  # Ids are 0 or more: no query sees a padded key, and no padded query any.
-  segments = inputs.query_segments + 1
-  query, segments = _rows(blocks, inputs.query, segments)
-  num_rows, num_queries = query.shape[1], query.shape[3]
-  num_keys = inputs.key.shape[1]
-  spans = _Spans.plan(num_queries, num_keys, window, blocks.keys, offset)
-  padding = spans.padding(num_rows, num_keys)
-
-  def group(x, fill=0):
-    shape = ((0, 0), padding) + ((0, 0),) * (x.ndim - 2)
-    x = jnp.pad(x, shape, constant_values=fill)
-    return rearrange(x, '(m g) s ... -> m g s ...', g=blocks.heads)
-
-  keys = group(inputs.key), group(inputs.value)
-  key_segments = group(inputs.key_segments + 1, -1)
-  return Sequences(query, *keys, segments, key_segments), spans
+  begin = (jnp.zeros_like(jnp.swapaxes(query, -1, -2)), *carry)
+  (dq, *carry), _ = jax.lax.scan(step, begin, jnp.arange(spans.count))
+  return tuple(carry), dq
