@@ -9,6 +9,7 @@ from jax.sharding import PartitionSpec as P
 from backbone.array_types import Array, Float, Int
 from backbone.kernels import dispatch
 from backbone.kernels.attention import (
+  cudnn,
   exchange,
   pallas_tpu,
   reference,
@@ -19,6 +20,7 @@ from backbone.kernels.attention import (
 IMPLEMENTATIONS = {
   'xla': xla.attention,
   'pallas_tpu': pallas_tpu.attention,
+  'cudnn': cudnn.attention,
   'reference': reference.attention,
 }
 

@@ -8,7 +8,11 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from backbone.kernels.attention import api, pallas_tpu, ring
-from tests.kernels.attention.forms_test import NAMES, value_and_gradients
+from tests.kernels.attention.forms_test import (
+  NAMES,
+  RUN_HERE,
+  value_and_gradients,
+)
 from tests.kernels.gated_delta.forms_test import packed
 from tests.tolerance import assert_close
 
@@ -128,7 +132,7 @@ class TestRing:
 
 
 class TestByHeads:
-  @pytest.mark.parametrize('implementation', list(api.IMPLEMENTATIONS))
+  @pytest.mark.parametrize('implementation', RUN_HERE)
   def test_equals_whole(self, implementation):
     mesh = make_mesh(1, 4, 2)
     compare(mesh, make_inputs(4 * 37, 8), implementation, window=30)
@@ -142,7 +146,7 @@ class TestByHeads:
 
 
 class TestByNeighbours:
-  @pytest.mark.parametrize('implementation', list(api.IMPLEMENTATIONS))
+  @pytest.mark.parametrize('implementation', RUN_HERE)
   @pytest.mark.parametrize('window', [1, 18])
   def test_equals_whole(self, implementation, window):
     mesh = make_mesh(2, 4, 1)
