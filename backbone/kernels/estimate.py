@@ -29,9 +29,7 @@ _CORES = {'v5e': 1, 'v5p': 2, 'v6e': 1}
 # An instruction for which the compiler has no figure carries this much more.
 _UNKNOWN = 2**60
 
-_COMPUTATION = re.compile(
-  r'^(ENTRY )?%?([\w.\-]+) \(.*?\) -> .*?\{\n(.*?)^\}', re.S | re.M
-)
+_COMPUTATION = re.compile(r'(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{')
 _WHILE = re.compile(r' while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)')
 _KERNEL = re.compile(r'%?([\w.\-]+) = .*custom_call_target="tpu_custom_call"')
 
@@ -132,7 +130,7 @@ class Compiler:
     os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
     os.environ['LIBTPU_INIT_ARGS'] = (
       f'--xla_jf_dump_to={path} --xla_jf_dump_llo_text=true '
-      f'--xla_mosaic_dump_to={path}'
+      '--xla_jf_dump_llo_pass_label_regex=.*final.*'
     )
     described = topologies.get_topology_desc(
       platform='tpu', topology_name=topology
@@ -154,8 +152,7 @@ class Compiler:
     listings = set(pathlib.Path(self._folder.name).iterdir()) - before
     calls = list(_pallas_calls(traced.jaxpr.jaxpr))
     text = compiled.as_text()
-    bodies = {m[2]: m[3] for m in _COMPUTATION.finditer(text)}
-    entry = next(m[2] for m in _COMPUTATION.finditer(text) if m[1])
+    bodies, entry = _computations(text)
     cycles, kernels = 0, []
     for name, trips in _reached(bodies, entry, 1):
       cycles += trips * sum(_cycles(bodies[name]))
@@ -202,6 +199,18 @@ class Compiler:
     )
 
 
+def _computations(text: str) -> tuple[dict[str, str], str]:
+  """The text of every computation of a program, and the entry's name."""
+  lines, entry = {}, ''
+  current = []
+  for line in text.splitlines():
+    if header := _COMPUTATION.fullmatch(line):
+      current = lines.setdefault(header[2], [])
+      entry = header[2] if header[1] else entry
+    current.append(line)
+  return {name: '\n'.join(body) for name, body in lines.items()}, entry
+
+
 def _size(aval) -> int:
   return aval.size * aval.dtype.itemsize
 
@@ -237,5 +246,9 @@ def _pallas_calls(jaxpr) -> Iterator[dict]:
 
 
 def _listing(paths, instruction: str, kind: str) -> str:
-  pattern = re.compile(rf'\d+-{re.escape(instruction)}-\d+-final.*{kind}')
-  return max(p for p in paths if pattern.search(p.name)).read_text()
+  # Equal kernels are compiled once, and listed under one of their names.
+  name = re.escape(re.sub(r'\.\d+$', '', instruction))
+  pattern = re.compile(rf'\d+-{name}(\.\d+)?-\d+-final.*{kind}')
+  found = [p for p in paths if pattern.fullmatch(p.stem)]
+  exact = [p for p in found if f'-{instruction}-' in p.name]
+  return max(exact or found).read_text()

@@ -36,7 +36,7 @@ class Blocks:
   heads: int = 4
 
   def __post_init__(self):
-    if self.length % 128:
+    if self.length % 128 or self.length < 128:
       raise ValueError(f'length {self.length} is no multiple of 128 lanes')
     if self.heads < 1:
       raise ValueError(f'heads must be 1 or more, not {self.heads}')
