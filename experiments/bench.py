@@ -3,42 +3,70 @@
   train   tokens/s of our encoders beside a torch one, by length; bases/s of
           the loader beside torch, on a simulated genome or that of --fasta and
           --shards
+  step    a training step of a hybrid of 130 M beside its all-softmax control,
+          by length, compiler-estimated for the chips of --topology
+  fit     whether a step of the preset --size on one row of --bases, split over
+          the chips of --topology, compiles, and what it holds
 
 Prints tables; with --json also the rows, one JSON object a line. The torch
-columns need the extra `parity`.
+columns need the extra `parity`, topologies the extra `tpu`.
 """
 
 import argparse
 import importlib.util
 import json
+import os
 import pathlib
 import sys
 import tempfile
 
 from backbone import memory
 from data_pipelines import organism
-from experiments import bench_loader, bench_train
+from experiments import bench_loader, bench_step, bench_train
 
 
 def main(argv: list[str]) -> int:
   """Runs a benchmark and prints its tables; returns the exit code."""
+  options = _parse(argv)
+  if options.benchmark == 'train':
+    rows = bench_train.measure(num_rounds=options.rounds)
+    print(bench_train.format_table(rows), flush=True)
+    loader_rows = _measure_loader(options.fasta, options.shards)
+    print('\n' + bench_loader.format_table(loader_rows), flush=True)
+    rows += loader_rows
+  elif options.benchmark == 'step':
+    rows = bench_step.measure(options.topology, options.lengths)
+    print(bench_step.format_table(rows), flush=True)
+  else:
+    rows = [bench_step.fit(options.topology, options.size, options.bases)]
+    print(bench_step.format_fit(rows[0]), flush=True)
+  if options.json:
+    print('\n'.join(json.dumps(row) for row in rows))
+  return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
   parser = argparse.ArgumentParser(prog='python -m experiments.bench')
-  parser.add_argument('benchmark', choices=['train'])
+  parser.add_argument('benchmark', choices=['train', 'step', 'fit'])
   parser.add_argument('--fasta', type=pathlib.Path, help='of the loader table')
   parser.add_argument('--shards', type=pathlib.Path, help='built from --fasta')
   parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--topology', help='as v5p:2x2x1')
+  parser.add_argument(
+    '--lengths',
+    type=lambda text: tuple(int(n) for n in text.split(',')),
+    default=bench_step.LENGTHS,
+    help='tokens of a row, as 2048,4096',
+  )
+  parser.add_argument('--size', default='350m', help='a preset')
+  parser.add_argument('--bases', type=int, default=2**20)
   parser.add_argument('--json', action='store_true')
   options = parser.parse_args(argv)
   if (options.fasta is None) != (options.shards is None):
     parser.error('--fasta and --shards belong together')
-  rows = bench_train.measure(num_rounds=options.rounds)
-  print(bench_train.format_table(rows), flush=True)
-  loader_rows = _measure_loader(options.fasta, options.shards)
-  print('\n' + bench_loader.format_table(loader_rows), flush=True)
-  rows += loader_rows
-  if options.json:
-    print('\n'.join(json.dumps(row) for row in rows))
-  return 0
+  if options.benchmark != 'train' and options.topology is None:
+    parser.error(f'{options.benchmark} needs --topology')
+  return options
 
 
 def _measure_loader(
@@ -59,5 +87,7 @@ def _measure_loader(
 
 
 if __name__ == '__main__':
+  if '--topology' in ' '.join(sys.argv):
+    os.environ['JAX_PLATFORMS'] = 'cpu'
   memory.keep_memory()
   sys.exit(main(sys.argv[1:]))

@@ -135,3 +135,17 @@ def format_table(rows: list[dict]) -> str:
     f'{row["encoder"]} {row["parameters"] / 1e6:.1f} M' for row in rows[:2]
   )
   return '\n'.join([*lines, '', f'Parameters: {sizes}.'])
+
+
+def format_fit(row: dict) -> str:
+  """One sentence a figure."""
+  per_chip = row['tokens'] // row['chips']
+  return (
+    f'{row["parameters"] / 1e6:.1f} M parameters, one row of '
+    f'{row["tokens"]:,} tokens ({UNIT * row["tokens"]:,} bases) over '
+    f'{row["chips"]} chips of {row["topology"]}, {per_chip:,} tokens each: '
+    f'compiles; {row["bytes_per_device"] / 1e9:.2f} GB a chip '
+    f'({row["argument_bytes"] / 1e9:.2f} GB of state and batch, '
+    f'{row["temporary_bytes"] / 1e9:.2f} GB temporary); '
+    f'{row["estimated_seconds"]:.2f} s a step, compiler-estimated.'
+  )

@@ -56,6 +56,6 @@ class Attention(nnx.Module):
       segment_ids=segment_ids,
       window=self.window,
       implementation=self.implementation,
-      partition=sharding.partition(query.shape[:3], 'batch', None, 'heads'),
+      partition=sharding.partition(query.shape[:3], 'batch', 'length', 'heads'),
     )
     return self.heads_out(output)
