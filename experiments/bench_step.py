@@ -113,6 +113,7 @@ def fit(topology: str, size: str, num_bases: int) -> dict:
     'bytes_per_device': memory.temp_size_in_bytes
     + memory.argument_size_in_bytes,
     'estimated_seconds': cost.seconds,
+    'moved_bytes': cost.moved,
   }
 
 
@@ -140,6 +141,10 @@ def format_table(rows: list[dict]) -> str:
 def format_fit(row: dict) -> str:
   """One sentence a figure."""
   per_chip = row['tokens'] // row['chips']
+  moved = ', '.join(
+    f'{kind} {size / 1e6:,.1f} MB'
+    for kind, size in sorted(row['moved_bytes'].items())
+  )
   return (
     f'{row["parameters"] / 1e6:.1f} M parameters, one row of '
     f'{row["tokens"]:,} tokens ({UNIT * row["tokens"]:,} bases) over '
@@ -147,5 +152,6 @@ def format_fit(row: dict) -> str:
     f'compiles; {row["bytes_per_device"] / 1e9:.2f} GB a chip '
     f'({row["argument_bytes"] / 1e9:.2f} GB of state and batch, '
     f'{row["temporary_bytes"] / 1e9:.2f} GB temporary); '
-    f'{row["estimated_seconds"]:.2f} s a step, compiler-estimated.'
+    f'{row["estimated_seconds"]:.2f} s a step, compiler-estimated. '
+    f'A chip receives, a step: {moved}.'
   )

@@ -10,10 +10,10 @@ Implementation = Literal[
   'reference', 'xla', 'pallas_tpu', 'pallas_gpu', 'cudnn'
 ]
 
-# What None takes, the preferred first. GPU kernels cannot be tried without a GPU:
-# until docs/benchmarks.md has a dated line of one that ran, it is taken by name
-# only. TPU kernels are interpreted, and compiled by the TPU's own compiler, in
-# the tests.
+# What None takes, the preferred first. A GPU kernel cannot be tried without a
+# GPU: until docs/benchmarks.md has a dated line of its run, it is taken by name
+# only. TPU kernels are interpreted, and compiled by the TPU's compiler, in the
+# tests.
 PREFERRED: Mapping[str, tuple[Implementation, ...]] = {
   'tpu': ('pallas_tpu', 'xla'),
   'gpu': ('xla',),

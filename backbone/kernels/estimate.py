@@ -7,7 +7,9 @@ digit. It leaves out waiting for memory inside a kernel, for which the bytes
 moved over the bandwidth stand as a lower bound, and between devices.
 """
 
+import collections
 import dataclasses
+import math
 import os
 import pathlib
 import re
@@ -32,6 +34,14 @@ _UNKNOWN = 2**60
 _COMPUTATION = re.compile(r'(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{')
 _WHILE = re.compile(r' while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)')
 _KERNEL = re.compile(r'%?([\w.\-]+) = .*custom_call_target="tpu_custom_call"')
+
+# An asynchronous collective has its result where it is done.
+_COLLECTIVE = re.compile(
+  r'= (.+?) (all-gather|all-reduce|all-to-all|collective-permute|'
+  r'reduce-scatter)(?:-done)?\('
+)
+_ARRAY = re.compile(r'(\w+)\[([\d,]*)\]')
+_BYTES = {'f64': 8, 's64': 8, 'f32': 4, 's32': 4, 'u32': 4, 'bf16': 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +94,19 @@ class Kernel:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """Compiler-estimated cost of one run of a program on one chip."""
+  """Compiler-estimated cost of one run of a program, on each chip.
+
+  Attributes:
+    seconds: Of XLA's instructions and of kernels.
+    hbm_bytes: Read and written.
+    moved: Bytes received from other chips, by kind of collective.
+    kernels: Calls of Pallas kernels.
+    memory: JAX's `memory_analysis()`.
+  """
 
   seconds: float
   hbm_bytes: float
+  moved: dict[str, int]
   kernels: tuple[Kernel, ...]
   memory: object
 
@@ -153,9 +172,11 @@ class Compiler:
     calls = list(_pallas_calls(traced.jaxpr.jaxpr))
     text = compiled.as_text()
     bodies, entry = _computations(text)
-    cycles, kernels = 0, []
+    cycles, kernels, moved = 0, [], collections.Counter()
     for name, trips in _reached(bodies, entry, 1):
       cycles += trips * sum(_cycles(bodies[name]))
+      for kind, size in collectives(bodies[name]).items():
+        moved[kind] += trips * size
       kernels += [
         self._kernel(instruction, trips, calls, listings)
         for instruction in _KERNEL.findall(bodies[name])
@@ -166,6 +187,7 @@ class Compiler:
     return Estimate(
       seconds,
       compiled.cost_analysis()['bytes accessed'],
+      dict(moved),
       tuple(kernels),
       compiled.memory_analysis(),
     )
@@ -197,6 +219,16 @@ class Compiler:
       hbm_bytes,
       trips * seconds,
     )
+
+
+def collectives(text: str) -> dict[str, int]:
+  """Bytes of the results of each kind of collective in HLO text, each once."""
+  total = collections.Counter()
+  for result, kind in _COLLECTIVE.findall(text):
+    for dtype, shape in _ARRAY.findall(result):
+      size = math.prod(int(n) for n in shape.split(',') if n)
+      total[kind] += size * _BYTES.get(dtype, 1)
+  return dict(total)
 
 
 def _computations(text: str) -> tuple[dict[str, str], str]:

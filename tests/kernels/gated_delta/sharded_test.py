@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from backbone import sharding
-from tests.compiled import collectives
+from backbone.kernels.estimate import collectives
 from tests.kernels.gated_delta.forms_test import (
   make_inputs,
   packed,
