@@ -1,6 +1,7 @@
 """Softmax attention by cuDNN, through `jax.nn.dot_product_attention`.
 
-Lowers for CUDA; not run on hardware.
+Not run on hardware, and lowered only where a GPU is: JAX asks cuDNN for its
+version.
 """
 
 import jax
