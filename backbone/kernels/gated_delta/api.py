@@ -11,7 +11,12 @@ from jax.sharding import PartitionSpec as P
 
 from backbone.array_types import Array, Float, Int
 from backbone.kernels import dispatch
-from backbone.kernels.gated_delta import pallas_tpu, reference, xla
+from backbone.kernels.gated_delta import (
+  pallas_gpu,
+  pallas_tpu,
+  reference,
+  xla,
+)
 from backbone.kernels.gated_delta.sequence_parallel import (
   across_shards,
 )
@@ -46,6 +51,7 @@ def _by_direction(run: Callable) -> Callable:
 
 IMPLEMENTATIONS = {
   'pallas_tpu': pallas_tpu.gated_delta,
+  'pallas_gpu': pallas_gpu.gated_delta,
   'xla': _by_direction(xla.gated_delta),
   'reference': _by_direction(reference.gated_delta),
 }
