@@ -7,6 +7,7 @@ import importlib.metadata
 import pathlib
 import shutil
 import subprocess
+import time
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ from backbone.train.state import TrainState
 
 # Room for the iterator's position, the metadata and the file system's blocks.
 _METADATA_BYTES = 1 << 20
+# How often, and how long apart, what is left of a failed write is removed.
+_CLEARING_ROUNDS, _CLEARING_SECONDS = 50, 0.1
 
 
 class CheckpointError(ValueError):
@@ -233,8 +236,13 @@ class Checkpoints:
 
   def _abandon(self, error: Exception) -> CheckpointError:
     step, self._pending = self._pending, None
-    for left in self._directory.glob(f'{step}.*'):
-      shutil.rmtree(left, ignore_errors=True)
+    # When the first of orbax's writers fails, others may still be writing.
+    for _ in range(_CLEARING_ROUNDS):
+      for left in self._directory.glob(f'{step}.*'):
+        shutil.rmtree(left, ignore_errors=True)
+      time.sleep(_CLEARING_SECONDS)
+      if not any(self._directory.glob(f'{step}.*')):
+        break
     return self._write_error(step, error)
 
   def _write_error(self, step, error: Exception) -> CheckpointError:
