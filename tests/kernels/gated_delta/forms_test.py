@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from backbone.kernels import dispatch
 from backbone.kernels.gated_delta import api
 from backbone.kernels.gated_delta.inverse import unit_lower_inverse
 from tests.tolerance import assert_close
@@ -218,8 +219,10 @@ def test_reference_is_the_recurrence_of_the_paper():
   assert_close(final[0, 0].T, state, dtype=jnp.float32, length=9)
 
 
+@pytest.mark.parametrize('platform', ['cpu', 'gpu'])
 @pytest.mark.parametrize('size', [8, 32, 64])
-def test_inverse(size):
+def test_inverse(size, platform, monkeypatch):
+  monkeypatch.setattr(dispatch, 'platform', lambda: platform)
   rng = np.random.default_rng(0)
   lower = np.tril(rng.uniform(-1, 1, (3, size, size)), -1) / np.sqrt(size)
   expected = np.linalg.inv(np.eye(size) + lower)
