@@ -33,7 +33,10 @@ def compare(mesh, inputs, implementation, partition, **options):
 @pytest.mark.parametrize('direction', ['forward', 'reverse', 'split'])
 def test_eight_shards_of_a_packed_sequence(direction):
   # Shards of 19 tokens: odd, no multiple of a chunk, and segments cross them.
-  options = {'segment_ids': packed(152), 'direction': direction}
+  # The second row has borders where shards have theirs.
+  aligned = jnp.repeat(jnp.asarray([1, 2, 3]), jnp.asarray([38, 57, 57]))
+  segment_ids = packed(152).at[1].set(aligned)
+  options = {'segment_ids': segment_ids, 'direction': direction}
   mesh = sharding.make_mesh(data=1, seq=8)
   compare(mesh, make_inputs(152), 'xla', WHOLE_SEQUENCE, **options)
 
