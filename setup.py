@@ -17,7 +17,10 @@ setuptools.setup(
       'experiments*',
     ]
   ),
-  package_data={'data_pipelines': ['*.json']},
+  package_data={
+    'backbone.kernels.attention': ['native/*'],
+    'data_pipelines': ['*.json'],
+  },
   install_requires=[
     'absl-py>=2.1',
     'array_record>=0.5',

@@ -38,7 +38,7 @@ FORMS = {
 }
 # Those made for a platform; the reference is for comparison of values only.
 MADE_FOR = {
-  'cpu': ('xla',),
+  'cpu': ('xla', 'native_cpu'),
   'gpu': ('xla', 'pallas_gpu', 'cudnn'),
   'tpu': ('xla', 'pallas_tpu'),
 }

@@ -7,7 +7,7 @@ import jax
 from absl import logging
 
 Implementation = Literal[
-  'reference', 'xla', 'pallas_tpu', 'pallas_gpu', 'cudnn'
+  'reference', 'xla', 'native_cpu', 'pallas_tpu', 'pallas_gpu', 'cudnn'
 ]
 
 # What None takes, the preferred first. A GPU kernel cannot be tried without a
@@ -17,7 +17,7 @@ Implementation = Literal[
 PREFERRED: Mapping[str, tuple[Implementation, ...]] = {
   'tpu': ('pallas_tpu', 'xla'),
   'gpu': ('xla',),
-  'cpu': ('xla',),
+  'cpu': ('native_cpu', 'xla'),
 }
 
 _REPORTED: set[tuple[str, str]] = set()
@@ -33,6 +33,7 @@ def choose(
   op: str,
   implementation: Implementation | None,
   implementations: Mapping[str, Callable],
+  unavailable: Mapping[str, Callable[[], str | None]] = {},
 ) -> Callable:
   """The callable of a named implementation, or the platform's first.
 
@@ -41,16 +42,21 @@ def choose(
     implementation: A name, or None for the first of `PREFERRED` that the op
       has; which one is logged once an op.
     implementations: By name.
+    unavailable: By name, why an implementation cannot run here, or None.
 
   Raises:
     NotImplementedError: The named implementation does not exist.
   """
   if implementation is None:
     preferred = PREFERRED.get(platform(), ('xla',))
-    implementation = next(n for n in preferred if n in implementations)
-    if (op, implementation) not in _REPORTED:
-      _REPORTED.add((op, implementation))
-      logging.info('%s: %s on %s', op, implementation, platform())
+    for implementation in (n for n in preferred if n in implementations):
+      reason = unavailable.get(implementation, lambda: None)()
+      report = f'not {implementation}: {reason}' if reason else implementation
+      if (op, report) not in _REPORTED:
+        _REPORTED.add((op, report))
+        logging.info('%s: %s on %s', op, report, platform())
+      if reason is None:
+        break
   if implementation not in implementations:
     raise NotImplementedError(
       f'{op} has no implementation {implementation!r}; '

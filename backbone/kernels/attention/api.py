@@ -11,6 +11,7 @@ from backbone.kernels import dispatch
 from backbone.kernels.attention import (
   cudnn,
   exchange,
+  native_cpu,
   pallas_tpu,
   reference,
   ring,
@@ -19,10 +20,12 @@ from backbone.kernels.attention import (
 
 IMPLEMENTATIONS = {
   'xla': xla.attention,
+  'native_cpu': native_cpu.attention,
   'pallas_tpu': pallas_tpu.attention,
   'cudnn': cudnn.attention,
   'reference': reference.attention,
 }
+_UNAVAILABLE = {'native_cpu': native_cpu.unavailable}
 
 
 def attention(
@@ -53,7 +56,7 @@ def attention(
   if segment_ids is None:
     segment_ids = jnp.zeros(query.shape[:2], jnp.int32)
   run = functools.partial(
-    dispatch.choose('attention', implementation, IMPLEMENTATIONS),
+    dispatch.choose('attention', implementation, IMPLEMENTATIONS, _UNAVAILABLE),
     window=window,
   )
   if partition is not None:

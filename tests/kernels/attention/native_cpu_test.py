@@ -1,0 +1,150 @@
+"""The form in C++: what it visits, its memory, and what it says without one."""
+
+import subprocess
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backbone.kernels.attention import api, native_cpu, reference
+from tests.tolerance import assert_close
+
+
+def draw(seed, batch, length, num_heads, key_width, value_width):
+  rng = np.random.default_rng(seed)
+  widths = key_width, key_width, value_width, value_width
+  return [
+    jnp.asarray(rng.normal(size=(batch, length, num_heads, n)), jnp.float32)
+    for n in widths
+  ]
+
+
+def value_and_gradients(function, sequences, d_output, *options):
+  output, pull = jax.vjp(lambda *x: function(*x, *options), *sequences)
+  return output, *pull(d_output)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+  seed=st.integers(0, 2**32 - 1),
+  batch=st.integers(1, 2),
+  length=st.integers(16, 450),
+  num_heads=st.integers(1, 3),
+  key_width=st.integers(1, 70),
+  value_width=st.integers(1, 70),
+  window=st.none() | st.integers(1, 300),
+  num_segments=st.integers(1, 4),
+)
+def test_equals_reference(
+  seed,
+  batch,
+  length,
+  num_heads,
+  key_width,
+  value_width,
+  window,
+  num_segments,
+):
+  """Any shape; segments in any order, interrupted by others.
+
+  Of two or three tokens, gradients are what is left of large terms; the other
+  tests have such lengths.
+  """
+  *sequences, d_output = draw(
+    seed, batch, length, num_heads, key_width, value_width
+  )
+  rng = np.random.default_rng(seed)
+  runs = rng.integers(0, num_segments, (batch, -(-length // 20)))
+  segment_ids = jnp.asarray(runs.repeat(20, 1)[:, :length], jnp.int32)
+  arguments = sequences, d_output, segment_ids, window
+  expected = value_and_gradients(reference.attention, *arguments)
+  actual = value_and_gradients(native_cpu.attention, *arguments)
+  for result, wanted in zip(actual, expected, strict=True):
+    assert_close(result, wanted, dtype=jnp.float32, length=length)
+
+
+def test_other_segments_are_not_visited():
+  """Queries, keys and values that are no numbers reach no other segment."""
+  *sequences, d_output = draw(0, 1, 768, 2, 32, 32)
+  segment_ids = jnp.repeat(jnp.arange(2, dtype=jnp.int32), 384)[None]
+  poisoned = [x.at[:, 384:].set(jnp.nan) for x in sequences]
+  whole = value_and_gradients(
+    native_cpu.attention, sequences, d_output, segment_ids, None
+  )
+  results = value_and_gradients(
+    native_cpu.attention, poisoned, d_output, segment_ids, None
+  )
+  for result, wanted in zip(results, whole, strict=True):
+    np.testing.assert_array_equal(result[:, :384], wanted[:, :384])
+    assert np.isnan(result[:, 384:]).all()
+
+
+def test_memory_of_an_earlier_call_is_not_read():
+  sequences = draw(0, 4, 300, 4, 40, 24)
+  segment_ids = jnp.zeros((4, 300), jnp.int32)
+
+  def run(*sequences):
+    *inputs, d_output = sequences
+    return value_and_gradients(
+      native_cpu.attention, inputs, d_output, segment_ids, None
+    )
+
+  first = run(*sequences)
+  run(*(jnp.full_like(x, jnp.nan) for x in sequences))
+  for result, wanted in zip(run(*sequences), first, strict=True):
+    np.testing.assert_array_equal(result, wanted)
+
+
+def test_under_vmap():
+  *sequences, _ = draw(0, 3, 50, 2, 8, 8)
+  segment_ids = jnp.zeros((3, 50), jnp.int32)
+  wanted = native_cpu.attention(*sequences, segment_ids, None)
+  one_row = jax.vmap(
+    lambda *x: native_cpu.attention(*(y[None] for y in x), None)[0]
+  )
+  np.testing.assert_array_equal(one_row(*sequences, segment_ids), wanted)
+
+
+@pytest.fixture
+def unbuilt(monkeypatch, tmp_path):
+  """As on a machine where it was never built."""
+  monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+  native_cpu.unavailable.cache_clear()
+  yield tmp_path
+  monkeypatch.undo()
+  native_cpu.unavailable.cache_clear()
+
+
+def run(implementation):
+  x = jnp.ones((1, 8, 1, 4))
+  return api.attention(x, x, x, implementation=implementation)
+
+
+def test_without_a_compiler(unbuilt, monkeypatch):
+  monkeypatch.setenv('CXX', 'no-such-compiler')
+  with pytest.raises(NotImplementedError, match="no C\\+\\+ compiler 'no-such"):
+    run('native_cpu')
+  # Nothing is lost but speed.
+  np.testing.assert_allclose(run(None), 1, rtol=1e-6)
+
+
+def test_a_failing_compiler_leaves_nothing_behind(unbuilt, monkeypatch):
+  monkeypatch.setenv('CXX', 'c++ -no-such-option')
+  with pytest.raises(NotImplementedError, match='no-such-option'):
+    run('native_cpu')
+  assert not [path for path in unbuilt.rglob('*') if path.is_file()]
+
+
+def test_is_built_once(unbuilt, monkeypatch):
+  built = native_cpu._built()
+
+  def refuse(command, **options):
+    assert '-E' in command, 'compiled again'
+    return original(command, **options)
+
+  original = subprocess.run
+  monkeypatch.setattr(subprocess, 'run', refuse)
+  assert native_cpu._built() == built
