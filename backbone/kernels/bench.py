@@ -65,6 +65,8 @@ def main(argv: Sequence[str]) -> int:
   options = _parse(argv)
   platform = 'tpu' if options.topology else options.device
   names = [n for n in MADE_FOR[platform] if n in FORMS[options.op]]
+  if options.op == 'attention':
+    names = [n for n in names if _runs_here(n)]
   if options.implementation != 'all':
     names = [options.implementation]
   for name in names:
@@ -82,6 +84,13 @@ def main(argv: Sequence[str]) -> int:
   if options.json:
     print('\n'.join(json.dumps(row) for row in rows))
   return 0
+
+
+def _runs_here(name: str) -> bool:
+  reason = attention_api.UNAVAILABLE.get(name, lambda: None)()
+  if reason is not None:
+    print(f'attention {name}: {reason}', file=sys.stderr)
+  return reason is None
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

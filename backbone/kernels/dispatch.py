@@ -20,13 +20,20 @@ PREFERRED: Mapping[str, tuple[Implementation, ...]] = {
   'cpu': ('native_cpu', 'xla'),
 }
 
-_REPORTED: set[tuple[str, str]] = set()
+_REPORTED: set[str] = set()
 
 
 def platform() -> str:
   """Of the mesh in use, which may be a pod that is not here, else of JAX."""
   device = jax.sharding.get_abstract_mesh().abstract_device
   return jax.default_backend() if device is None else device.platform
+
+
+def _report(level: int, message: str) -> None:
+  """Once a process."""
+  if message not in _REPORTED:
+    _REPORTED.add(message)
+    logging.log(level, message)
 
 
 def choose(
@@ -51,12 +58,10 @@ def choose(
     preferred = PREFERRED.get(platform(), ('xla',))
     for implementation in (n for n in preferred if n in implementations):
       reason = unavailable.get(implementation, lambda: None)()
-      report = f'not {implementation}: {reason}' if reason else implementation
-      if (op, report) not in _REPORTED:
-        _REPORTED.add((op, report))
-        logging.info('%s: %s on %s', op, report, platform())
       if reason is None:
+        _report(logging.INFO, f'{op}: {implementation} on {platform()}')
         break
+      _report(logging.WARNING, f'{op}: not {implementation}: {reason}')
   if implementation not in implementations:
     raise NotImplementedError(
       f'{op} has no implementation {implementation!r}; '

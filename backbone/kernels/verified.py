@@ -46,10 +46,9 @@ def _stamp(op: str, implementation: str) -> pathlib.Path:
   kernels = pathlib.Path(__file__).parent
   tests = _ROOT / 'tests' / 'kernels' / op
   digest = hashlib.sha256(jax.__version__.encode())
-  for folder in (kernels, kernels / op, tests):
-    for path in sorted(folder.rglob('*')):
-      if path.suffix in ('.py', '.cc', '.h'):
-        digest.update(path.read_bytes())
+  for folder in (kernels, kernels / op, kernels / op / 'native', tests):
+    for path in sorted(folder.glob('*.*')):
+      digest.update(path.read_bytes())
   cache = os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache')
   name = f'{op}-{implementation}-{digest.hexdigest()[:16]}'
   return pathlib.Path(cache) / 'multiomics-jax' / 'kernel-tests' / name

@@ -25,7 +25,7 @@ IMPLEMENTATIONS = {
   'cudnn': cudnn.attention,
   'reference': reference.attention,
 }
-_UNAVAILABLE = {'native_cpu': native_cpu.unavailable}
+UNAVAILABLE = {'native_cpu': native_cpu.unavailable}
 
 
 def attention(
@@ -56,7 +56,7 @@ def attention(
   if segment_ids is None:
     segment_ids = jnp.zeros(query.shape[:2], jnp.int32)
   run = functools.partial(
-    dispatch.choose('attention', implementation, IMPLEMENTATIONS, _UNAVAILABLE),
+    dispatch.choose('attention', implementation, IMPLEMENTATIONS, UNAVAILABLE),
     window=window,
   )
   if partition is not None:

@@ -13,11 +13,13 @@ import os
 import pathlib
 import platform
 import shlex
+import shutil
 import subprocess
 import tempfile
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 
 from backbone.array_types import Array, Float, Int
@@ -45,7 +47,8 @@ def attention(
   if reason := unavailable():
     raise NotImplementedError(f"'native_cpu' cannot be built: {reason}")
   arrays = (x.astype(jnp.float32) for x in (query, key, value))
-  output = _attend(-1 if window is None else window, *arrays, segment_ids)
+  window = query.shape[1] if window is None else window
+  output = _attend(window, *arrays, segment_ids)
   return output.astype(value.dtype)
 
 
@@ -53,11 +56,11 @@ def attention(
 def unavailable() -> str | None:
   """Why it cannot run here; else None, and XLA knows its functions."""
   try:
+    if shutil.which(_compiler()[0]) is None:
+      return f'no C++ compiler {_compiler()[0]!r}; name yours in CXX'
     library = ctypes.CDLL(str(_built()))
-  except FileNotFoundError:
-    return f'no C++ compiler {_compiler()[0]!r}; name yours in CXX'
-  except (RuntimeError, OSError) as error:
-    return str(error)
+  except (RuntimeError, OSError, ValueError) as error:
+    return repr(error)
   for which in ('forward', 'backward'):
     function = getattr(library, f'Attention{which.capitalize()}')
     jax.ffi.register_ffi_target(
@@ -104,16 +107,17 @@ def _built() -> pathlib.Path:
   """The library; built unless these sources were, by this, for this machine.
 
   Raises:
-    FileNotFoundError: No compiler.
-    RuntimeError: It fails; its words.
+    RuntimeError: The compiler fails; its words.
   """
   command = [*_compiler(), *_FLAGS, '-isystem', jax.ffi.include_dir()]
-  told = subprocess.run(
+  macros = subprocess.run(
     [*_compiler(), '-march=native', '-dM', '-E', '-x', 'c++', os.devnull],
     capture_output=True,
   )
-  digest = hashlib.sha256(told.stdout)
-  digest.update(f'{jax.__version__} {platform.platform()} {command}'.encode())
+  digest = hashlib.sha256(macros.stdout)
+  digest.update(
+    f'{jaxlib.__version__} {platform.platform()} {command}'.encode()
+  )
   for path in sorted(_SOURCES.iterdir()):
     digest.update(path.read_bytes())
   cache = os.environ.get('XDG_CACHE_HOME', pathlib.Path.home() / '.cache')
@@ -126,9 +130,9 @@ def _built() -> pathlib.Path:
   with tempfile.TemporaryDirectory(dir=folder) as scratch:
     built = pathlib.Path(scratch) / library.name
     command += [str(_SOURCES / 'attention.cc'), '-o', str(built)]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    if ran.returncode:
-      raise RuntimeError(f'{shlex.join(command)} failed:\n{ran.stderr}')
+    compilation = subprocess.run(command, capture_output=True, text=True)
+    if compilation.returncode:
+      raise RuntimeError(f'{shlex.join(command)}: {compilation.stderr}')
     built.replace(library)
   return library
 

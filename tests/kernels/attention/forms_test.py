@@ -5,12 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from backbone.kernels.attention import api
+from backbone.kernels.attention import api, native_cpu
 from tests.kernels.gated_delta.forms_test import packed
 from tests.tolerance import assert_close
 
+IF_BUILT = pytest.mark.skipif(
+  native_cpu.unavailable() is not None, reason=str(native_cpu.unavailable())
+)
 # The tests of cuDNN are in cudnn_test.py.
-RUN_HERE = [n for n in api.IMPLEMENTATIONS if n != 'cudnn']
+RUN_HERE = [
+  pytest.param(name, marks=IF_BUILT) if name == 'native_cpu' else name
+  for name in api.IMPLEMENTATIONS
+  if name != 'cudnn'
+]
 OTHERS = [n for n in RUN_HERE if n != 'reference']
 NAMES = ('query', 'key', 'value')
 

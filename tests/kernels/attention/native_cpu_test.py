@@ -1,4 +1,4 @@
-"""The form in C++: what it visits, its memory, and what it says without one."""
+"""The form in C++: its values, what it visits, and where it cannot be built."""
 
 import subprocess
 
@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbone.kernels.attention import api, native_cpu, reference
+from tests.kernels.attention.forms_test import IF_BUILT
 from tests.tolerance import assert_close
+
+pytestmark = IF_BUILT
 
 
 def draw(seed, batch, length, num_heads, key_width, value_width):
@@ -35,7 +38,7 @@ def value_and_gradients(function, sequences, d_output, *options):
   num_heads=st.integers(1, 3),
   key_width=st.integers(1, 70),
   value_width=st.integers(1, 70),
-  window=st.none() | st.integers(1, 300),
+  window=st.none() | st.integers(0, 500),
   num_segments=st.integers(1, 4),
 )
 def test_equals_reference(
@@ -67,19 +70,32 @@ def test_equals_reference(
 
 
 def test_other_segments_are_not_visited():
-  """Queries, keys and values that are no numbers reach no other segment."""
-  *sequences, d_output = draw(0, 1, 768, 2, 32, 32)
-  segment_ids = jnp.repeat(jnp.arange(2, dtype=jnp.int32), 384)[None]
-  poisoned = [x.at[:, 384:].set(jnp.nan) for x in sequences]
-  whole = value_and_gradients(
-    native_cpu.attention, sequences, d_output, segment_ids, None
-  )
-  results = value_and_gradients(
-    native_cpu.attention, poisoned, d_output, segment_ids, None
-  )
-  for result, wanted in zip(results, whole, strict=True):
-    np.testing.assert_array_equal(result[:, :384], wanted[:, :384])
-    assert np.isnan(result[:, 384:]).all()
+  """Nor is padding, segment 0 at the end: NaN there reaches no sequence."""
+  length, border, padding = 769, 384, 750
+  *sequences, d_output = draw(0, 1, length, 2, 32, 32)
+  segment_ids = jnp.ones((1, length), jnp.int32)
+  segment_ids = segment_ids.at[:, border:].set(2).at[:, padding:].set(0)
+
+  def run(sequences):
+    return value_and_gradients(
+      native_cpu.attention, sequences, d_output, segment_ids, None
+    )
+
+  poisoned = [x.at[:, border:].set(jnp.nan) for x in sequences]
+  for result, wanted in zip(run(poisoned), run(sequences), strict=True):
+    np.testing.assert_array_equal(result[:, :border], wanted[:, :border])
+    assert np.isnan(result[:, border:]).all()
+
+
+def test_what_is_unseen_weighs_nothing():
+  """Not even 1e38 times its value, in the same block of keys."""
+  query, key, value, _ = draw(0, 1, 40, 1, 8, 8)
+  segment_ids = jnp.arange(40, dtype=jnp.int32)[None] // 20
+  run = native_cpu.attention
+  wanted = run(query, key, value, segment_ids, None)[:, :20]
+  value = value.at[:, 20:].set(1e38)
+  result = run(query, key, value, segment_ids, None)[:, :20]
+  np.testing.assert_array_equal(result, wanted)
 
 
 def test_memory_of_an_earlier_call_is_not_read():

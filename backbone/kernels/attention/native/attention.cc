@@ -8,8 +8,9 @@
 #include <cmath>
 #include <memory>
 #include <thread>
+#include <vector>
 
-#include "products.h"
+#include "packing.h"
 #include "visibility.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -17,8 +18,8 @@ namespace {
 
 namespace ffi = xla::ffi;
 
-constexpr long kQueries = 96;  // To a block, a multiple of kLanes.
-constexpr long kKeys = 192;    // To a span, a multiple of kPanel.
+constexpr long kQueries = 96;  // A block, a multiple of kLanes.
+constexpr long kKeys = 192;    // A span, a multiple of kPanel.
 // From a row of scores to the next: no power of two, whose rows would share
 // few lines of the cache.
 constexpr long kStride = kKeys + 16;
@@ -30,30 +31,11 @@ using PerQuery = ffi::BufferR3<ffi::F32>;
 using Segments = ffi::BufferR2<ffi::S32>;
 using Result = ffi::Result<Array>;
 
-// Row task / H, head task % H of [B, T, H, width].
-Out Of(const Array& x, long task) {
-  const auto shape = x.dimensions();
-  const long heads = shape[2], width = shape[3];
-  const long start = (task / heads * shape[1] * heads + task % heads) * width;
-  return {x.typed_data() + start, heads * width, width};
-}
-
+// Of a task, one head of one row.
 struct Problem {
-  long length, heads;
-  const int32_t* segments;
-  long window;
+  long length;
   float scale;
-
-  Problem(const Array& query, const Segments& segment_ids, long window)
-      : length(query.dimensions()[1]),
-        heads(query.dimensions()[2]),
-        segments(segment_ids.typed_data()),
-        window(window),
-        scale(1 / std::sqrt(static_cast<float>(query.dimensions()[3]))) {}
-
-  Visibility Row(long task) const {
-    return {segments + task / heads * length, length, window};
-  }
+  const Visibility& visibility;
 };
 
 // Scores [rows, keys] as weights relative to the highest so far of each row;
@@ -81,12 +63,12 @@ void Weigh(float* scores, long rows, long keys, float* highest, float* shrink,
   }
 }
 
-void ForwardHead(const Problem& p, In query, In key, In value,
-                 const Visibility& visibility, Out output, float* log_total) {
+void ForwardHead(const Problem& p, In query, In key, In value, Out output,
+                 float* log_total) {
   const long keys = RoundUp(p.length, kPanel);
   const long width = RoundUp(value.width, kPanel);
-  Scratch& scratch = Scratch::Of(keys * (key.width + width) +
-                                 kQueries * (query.width + width + kStride));
+  Scratch& scratch = Scratch::Sized(
+      keys * (key.width + width) + kQueries * (query.width + width + kStride));
   const Panels transposed{scratch.Take(keys * key.width), key.width};
   const Panels values{scratch.Take(keys * width), keys};
   const Panels sums{scratch.Take(kQueries * width), kQueries};
@@ -102,12 +84,12 @@ void ForwardHead(const Problem& p, In query, In key, In value,
     std::fill_n(highest, kQueries, kUnseen);
     std::fill_n(sums.data, kQueries * width, 0.0f);
     PackRows(query, begin, count, rows, queries);
-    const auto [first, last] = visibility.Keys(begin, count);
+    const auto [first, last] = p.visibility.Keys(begin, count);
     for (long start = first; start < last; start += kKeys) {
       const long span = std::min(kKeys, last - start);
       Multiply({queries, query.width, 1}, transposed, start, scores, kStride,
                rows, span);
-      visibility.Mask(scores, kStride, begin, count, start, span);
+      p.visibility.Mask(scores, kStride, begin, count, start, span);
       Weigh(scores, rows, span, highest, shrink, totals);
       Scale(sums, rows, width, shrink);
       AddProduct({scores, kStride, 1}, values, start, span, sums, 0, rows,
@@ -121,15 +103,26 @@ void ForwardHead(const Problem& p, In query, In key, In value,
   }
 }
 
-// With weights P of the scores and D = P * (dO V' - o·do):
-// dV = P' dO, dK = D' Q, dQ = D K.
-void BackwardHead(const Problem& p, In query, In key, In value,
-                  const Visibility& visibility, In output, In d_output,
-                  const float* log_total, Out dq, Out dk, Out dv) {
+// Scores as weights P, and their gradients dP as those of the scores before:
+// P * (dP - o·do), of which `dots` are o·do.
+void WeighBackward(float* scores, float* d_scores, long rows, long keys,
+                   const float* log_total, const float* dots) {
+  for (long i = 0; i < rows; ++i) {
+    for (long j = i * kStride; j < i * kStride + keys; j += kLanes) {
+      At(scores + j) = Exp(At(scores + j) - log_total[i]);
+      At(d_scores + j) = At(scores + j) * (At(d_scores + j) - dots[i]);
+    }
+  }
+}
+
+// With weights P and gradients of scores D: dV = P' dO, dK = D' Q, dQ = D K.
+void BackwardHead(const Problem& p, In query, In key, In value, In output,
+                  In d_output, const float* log_total, Out dq, Out dk,
+                  Out dv) {
   const long keys = RoundUp(p.length, kPanel);
   const long key_width = RoundUp(key.width, kPanel);
   const long width = RoundUp(value.width, kPanel);
-  Scratch& scratch = Scratch::Of(
+  Scratch& scratch = Scratch::Sized(
       keys * (key.width + value.width + 2 * key_width + width) +
       kQueries * (key.width + value.width + 2 * key_width + width) +
       2 * kQueries * kStride);
@@ -159,27 +152,17 @@ void BackwardHead(const Problem& p, In query, In key, In value,
     Pack(query, begin, count, queries);
     Pack(d_output, begin, count, d_outputs);
     std::fill_n(d_queries.data, kQueries * key_width, 0.0f);
-    float shared[kQueries] = {};
-    for (long i = 0; i < count; ++i) {
-      const float* o = output.data + (begin + i) * output.stride;
-      const float* d = d_output.data + (begin + i) * d_output.stride;
-      for (long j = 0; j < output.width; ++j) shared[i] += o[j] * d[j];
-    }
-    const auto [first, last] = visibility.Keys(begin, count);
+    float dots[kQueries];
+    for (long i = 0; i < count; ++i) dots[i] = Dot(output, d_output, begin + i);
+    const auto [first, last] = p.visibility.Keys(begin, count);
     for (long start = first; start < last; start += kKeys) {
       const long span = std::min(kKeys, last - start);
       Multiply({query_rows, query.width, 1}, transposed_keys, start, weights,
                kStride, rows, span);
-      visibility.Mask(weights, kStride, begin, count, start, span);
+      p.visibility.Mask(weights, kStride, begin, count, start, span);
       Multiply({d_output_rows, value.width, 1}, transposed_values, start,
                d_scores, kStride, rows, span);
-      for (long i = 0; i < count; ++i) {
-        for (long j = i * kStride; j < i * kStride + span; j += kLanes) {
-          const Lanes weight = Exp(At(weights + j) - log_total[begin + i]);
-          At(weights + j) = weight;
-          At(d_scores + j) = weight * (At(d_scores + j) - shared[i]);
-        }
-      }
+      WeighBackward(weights, d_scores, count, span, log_total + begin, dots);
       AddProduct({weights, 1, kStride}, d_outputs, 0, count, d_values, start,
                  span, width);
       AddProduct({d_scores, 1, kStride}, queries, 0, count, d_keys, start, span,
@@ -198,8 +181,9 @@ void BackwardHead(const Problem& p, In query, In key, In value,
 }
 
 // Runs task(0) to task(count - 1) on the caller and the threads of `pool`. The
-// caller waits only for what others have begun: any number of calls at once
-// leaves the pool no deadlock.
+// caller waits only for what others have begun, so no number of calls at once
+// blocks the pool; who comes after its return finds no index left, and never
+// touches `task`.
 template <typename Task>
 void InParallel(ffi::ThreadPool& pool, long count, const Task& task) {
   struct Progress {
@@ -215,13 +199,36 @@ void InParallel(ffi::ThreadPool& pool, long count, const Task& task) {
   while (progress->done < count) std::this_thread::yield();
 }
 
+// Calls run(problem, task) for every head of every row.
+template <typename Run>
+void ForEachHead(ffi::ThreadPool& pool, const Array& query,
+                 const Segments& segments, long window, const Run& run) {
+  const auto shape = query.dimensions();
+  const long batch = shape[0], length = shape[1], heads = shape[2];
+  const float scale = 1 / std::sqrt(static_cast<float>(shape[3]));
+  std::vector<Visibility> rows;
+  for (long row = 0; row < batch; ++row) {
+    rows.emplace_back(segments.typed_data() + row * length, length, window);
+  }
+  InParallel(pool, batch * heads, [&](long task) {
+    run({length, scale, rows[task / heads]}, task);
+  });
+}
+
+// Row task / H, head task % H.
+Out HeadOf(const Array& x, long task) {
+  const auto shape = x.dimensions();
+  const long heads = shape[2], width = shape[3];
+  const long start = (task / heads * shape[1] * heads + task % heads) * width;
+  return {x.typed_data() + start, heads * width, width};
+}
+
 ffi::Error Forward(ffi::ThreadPool pool, Array query, Array key, Array value,
                    Segments segments, int64_t window, Result output,
                    ffi::Result<PerQuery> log_total) {
-  const Problem p(query, segments, window);
-  InParallel(pool, query.dimensions()[0] * p.heads, [&](long task) {
-    ForwardHead(p, Of(query, task), Of(key, task), Of(value, task),
-                p.Row(task), Of(*output, task),
+  ForEachHead(pool, query, segments, window, [&](const Problem& p, long task) {
+    ForwardHead(p, HeadOf(query, task), HeadOf(key, task), HeadOf(value, task),
+                HeadOf(*output, task),
                 log_total->typed_data() + task * p.length);
   });
   return ffi::Error::Success();
@@ -231,12 +238,12 @@ ffi::Error Backward(ffi::ThreadPool pool, Array query, Array key, Array value,
                     Segments segments, Array output, PerQuery log_total,
                     Array d_output, int64_t window, Result dq, Result dk,
                     Result dv) {
-  const Problem p(query, segments, window);
-  InParallel(pool, query.dimensions()[0] * p.heads, [&](long task) {
-    BackwardHead(p, Of(query, task), Of(key, task), Of(value, task),
-                 p.Row(task), Of(output, task), Of(d_output, task),
-                 log_total.typed_data() + task * p.length, Of(*dq, task),
-                 Of(*dk, task), Of(*dv, task));
+  ForEachHead(pool, query, segments, window, [&](const Problem& p, long task) {
+    BackwardHead(p, HeadOf(query, task), HeadOf(key, task),
+                 HeadOf(value, task), HeadOf(output, task),
+                 HeadOf(d_output, task),
+                 log_total.typed_data() + task * p.length, HeadOf(*dq, task),
+                 HeadOf(*dk, task), HeadOf(*dv, task));
   });
   return ffi::Error::Success();
 }

@@ -6,84 +6,78 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <limits>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "products.h"
 
-// Far below any real score: what was summed before the first real one shrinks
-// to nothing. Finite, so that it gives no NaN.
+// Far below any real score: what was summed before the first real one is
+// multiplied by 0. Finite, so that it gives no NaN.
 constexpr float kUnseen = -1e30f;
 
 class Visibility {
  public:
-  // A window of -1 is none.
   Visibility(const int32_t* segments, long length, long window)
-      : segments_(RoundUp(length, kPanel), std::numeric_limits<int32_t>::min()),
-        window_(window < 0 ? length : std::min(window, length)) {
-    std::copy_n(segments, length, segments_.begin());
-    for (long i = 0; i < static_cast<long>(segments_.size()); i += kPanel) {
-      panels_.push_back(RangeOf(i, kPanel));
+      : segments_(segments),
+        length_(length),
+        window_(std::min(window, length)),
+        run_end_(length) {
+    for (long begin = 0, end; begin < length; begin = end) {
+      end = begin;
+      while (end < length && segments[end] == segments[begin]) ++end;
+      std::fill(run_end_.begin() + begin, run_end_.begin() + end, end);
+      extents_.try_emplace(segments[begin], begin, end).first->second.second =
+          end;
     }
   }
 
   // Keys [begin, end), whole panels, that hold all that any query sees.
   std::pair<long, long> Keys(long query, long count) const {
-    const Range own = RangeOf(query, count);
-    long begin = std::max(0L, query - window_) / kPanel;
-    long end = std::min(RoundUp(query + count + window_, kPanel) / kPanel,
-                        static_cast<long>(panels_.size()));
-    const auto is_unseen = [&](const Range& panel) {
-      return panel.high < own.low || own.high < panel.low;
-    };
-    while (begin < end && is_unseen(panels_[begin])) ++begin;
-    while (begin < end && is_unseen(panels_[end - 1])) --end;
-    return {begin * kPanel, end * kPanel};
+    const long query_end = query + count;
+    long begin = length_, end = 0;
+    for (long i = query; i < query_end; i = run_end_[i]) {
+      const auto& [first, last] = extents_.at(segments_[i]);
+      begin = std::min(begin, first);
+      end = std::max(end, last);
+    }
+    begin = std::max(begin, query - window_);
+    end = std::min(end, query_end + window_);
+    return {begin / kPanel * kPanel, RoundUp(end, kPanel)};
   }
 
   // Marks what may not be seen among scores [count, keys], `row` apart.
   void Mask(float* scores, long row, long query, long count, long key,
             long keys) const {
     if (SeesAll(query, count, key, keys)) return;
-    const int32_t window = window_, num_keys = keys;
-    const int32_t* others = segments_.data() + key;
+    const int32_t window = window_, real = std::min(keys, length_ - key);
+    const int32_t* others = segments_ + key;
     for (long i = 0; i < count; ++i) {
       const int32_t segment = segments_[query + i], position = query + i - key;
       float* score = scores + i * row;
-      for (int32_t j = 0; j < num_keys; ++j) {
+      for (int32_t j = 0; j < real; ++j) {
         const bool is_seen =
             (others[j] == segment) & (std::abs(position - j) <= window);
         score[j] = is_seen ? score[j] : kUnseen;
       }
+      std::fill(score + real, score + keys, kUnseen);
     }
   }
 
  private:
-  struct Range {
-    int32_t low, high;
-  };
-
-  Range RangeOf(long begin, long count) const {
-    const auto start = segments_.begin() + begin;
-    const auto [low, high] = std::minmax_element(start, start + count);
-    return {*low, *high};
-  }
-
   bool SeesAll(long query, long count, long key, long keys) const {
-    const Range own = RangeOf(query, count);
-    bool all = own.low == own.high && query + count - key <= window_ + 1 &&
-               key + keys - query <= window_ + 1;
-    for (long panel = key / kPanel; all && panel < (key + keys) / kPanel;
-         ++panel) {
-      all = panels_[panel].low == own.low && panels_[panel].high == own.low;
-    }
-    return all;
+    const long query_end = query + count, key_end = key + keys;
+    return key_end <= length_ && segments_[query] == segments_[key] &&
+           run_end_[query] >= query_end && run_end_[key] >= key_end &&
+           query_end - key <= window_ + 1 && key_end - query <= window_ + 1;
   }
 
-  std::vector<int32_t> segments_;
-  std::vector<Range> panels_;
-  long window_;
+  const int32_t* segments_;
+  long length_, window_;
+  // Of each token, the end of its run of equal segments.
+  std::vector<long> run_end_;
+  // Of each segment, its first token and the end of its last run.
+  std::unordered_map<int32_t, std::pair<long, long>> extents_;
 };
 
 #endif
