@@ -43,7 +43,7 @@ MADE_FOR = {
   'tpu': ('xla', 'pallas_tpu'),
 }
 PASSES = ('forward', 'forward+backward')
-_ROUNDS = 5
+_FEWEST_ROUNDS, _MOST_ROUNDS, _SECONDS_A_FORM = 5, 31, 1.0
 _TOKENS = {'cpu': 8_192, 'gpu': 32_768, 'tpu': 32_768}
 
 _COLUMNS = (
@@ -214,11 +214,15 @@ def _measure_together(options, shape, names, which: str) -> list[dict]:
   seconds = {name: [] for name in runs}
   for run in runs.values():
     run()
-  for _ in range(_ROUNDS):
+  rounds = _MOST_ROUNDS
+  while len(seconds[names[0]]) < rounds:
     for name, run in runs.items():
       start = time.perf_counter()
       run()
       seconds[name].append(time.perf_counter() - start)
+    slowest = max(times[0] for times in seconds.values())
+    enough = int(_SECONDS_A_FORM / slowest)
+    rounds = min(max(enough, _FEWEST_ROUNDS), _MOST_ROUNDS)
   return [
     _row(options, shape, name, which)
     | {'measured_seconds': statistics.median(times), 'floor_seconds': None}

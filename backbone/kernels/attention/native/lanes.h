@@ -49,13 +49,15 @@ inline float Sum(Lanes x) {
   return sum;
 }
 
-// e^x for x of at most 88, and 0 below -69, where nothing counts and denormal
-// numbers are not far. As 2^n 2^fraction with a fraction of -1/2 to 1/2, by a
-// minimax polynomial (ours) with a relative error of 9e-8.
+// e^x for x of at most 88, and 0 below -87.7, where numbers get denormal. As
+// 2^n 2^fraction with a fraction of -1/2 to 1/2, by a minimax polynomial (ours)
+// with a relative error of 9e-8.
 inline Lanes Exp(Lanes x) {
-  constexpr float kLog2E = 1.44269504f, kLowest = -69;
-  constexpr float kRounding = 12582912.0f;  // 1.5 x 2^23.
-  const Lanes clipped = Larger(Fill(kLowest), x);
+  constexpr float kLog2E = 1.44269504f;
+  // 1.5 x 2^23 rounds what is added to it; the last bits are n + 127, the
+  // exponent of 2^n, and 0 where n = -127.
+  constexpr float kRounding = 12582912.0f + 127;
+  const Lanes clipped = Larger(Fill(-88.0f), x);
   const Lanes shifted = clipped * kLog2E + kRounding;
   const Lanes fraction = clipped * kLog2E - (shifted - kRounding);
   Lanes y = fraction * 0.00132647273f + 0.00967151299f;
@@ -63,9 +65,8 @@ inline Lanes Exp(Lanes x) {
   y = y * fraction + 0.240222424f;
   y = y * fraction + 0.693147004f;
   y = y * fraction + 1.0f;
-  // A cast of vectors keeps their bits: n + 127 is the exponent of 2^n.
-  const Lanes power = (Lanes)(((Bits)shifted + 127) << 23);
-  return x < kLowest ? Lanes{} : y * power;
+  // Casts of vectors keep their bits.
+  return y * (Lanes)((Bits)shifted << 23);
 }
 
 #endif
