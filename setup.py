@@ -37,6 +37,7 @@ setuptools.setup(
     'numpy>=1.26',
     'optax>=0.2.5',
     'orbax-checkpoint>=0.11.30',
+    'safetensors>=0.4',
     'scikit-learn>=1.4',
     'tensorboardX>=2.6',
     'tensorflow-datasets>=4.9.9',

@@ -48,3 +48,20 @@ class RMSNorm(nnx.Module):
     mean = jnp.square(x.astype(jnp.float32)).mean(-1, keepdims=True)
     normal = x * jax.lax.rsqrt(mean + _EPSILON)
     return (normal * self.scale[...]).astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+  """(x - mean) / deviation * scale + bias along the last axis, in float32."""
+
+  def __init__(self, width: int, epsilon: float = 1e-5):
+    self.scale = nnx.Param(jnp.ones(width))
+    self.bias = nnx.Param(jnp.zeros(width))
+    self.epsilon = epsilon
+
+  @_drop_single_row
+  def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
+    centred = x.astype(jnp.float32)
+    centred -= centred.mean(-1, keepdims=True)
+    variance = jnp.square(centred).mean(-1, keepdims=True)
+    normal = centred * jax.lax.rsqrt(variance + self.epsilon)
+    return (normal * self.scale[...] + self.bias[...]).astype(x.dtype)
