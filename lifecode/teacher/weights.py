@@ -147,10 +147,10 @@ def _parameters(tensors, config: ESM2Config) -> dict[str, Any]:
   """As the tree of our model; weights are [outputs, inputs] in the files."""
   heads = (config.num_heads, config.width // config.num_heads)
 
-  def linear(name, inputs=(-1,), outputs=(-1,)):
+  def linear(name, inputs=None, outputs=None):
     weight = tensors[f'{name}.weight'].T
-    inputs = inputs if inputs != (-1,) else weight.shape[:1]
-    outputs = outputs if outputs != (-1,) else weight.shape[1:]
+    inputs = inputs or weight.shape[:1]
+    outputs = outputs or weight.shape[1:]
     return {
       'kernel': weight.reshape(*inputs, *outputs),
       'bias': tensors[f'{name}.bias'].reshape(outputs),

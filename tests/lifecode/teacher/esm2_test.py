@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from data_pipelines.errors import InputError
 from lifecode.teacher import esm2, weights
@@ -173,9 +174,7 @@ def test_sizes_are_those_published():
   for name, config in esm2.SIZES.items():
     millions = float(name[:-1]) * (1_000 if name.endswith('b') else 1)
     model = jax.eval_shape(
-      lambda config=config: esm2.nnx.state(
-        esm2.ESM2(config, key=jax.random.key(0))
-      )
+      lambda config=config: nnx.state(esm2.ESM2(config, key=jax.random.key(0)))
     )
     count = sum(x.size for x in jax.tree.leaves(model))
     assert abs(count / 1e6 / millions - 1) < 0.07, (name, count)
