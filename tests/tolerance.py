@@ -18,15 +18,19 @@ def relative(dtype, length: int) -> float:
   return 8 * (rounding + summing)
 
 
-def assert_close(actual, expected, *, dtype, length: int, name: str = ''):
-  """Fails where |actual - expected| exceeds the tolerance x max |expected|."""
+def assert_close(
+  actual, expected, *, dtype, length: int, name: str = '', terms: float = 1e-3
+):
+  """Fails where |actual - expected| exceeds the tolerance x max |expected|.
+
+  A result that vanishes has no size of its own: `terms` is the size of what
+  was summed to it; by default far below the order-one inputs of every test.
+  """
   actual = np.asarray(actual, np.float64)
   expected = np.asarray(expected, np.float64)
   assert actual.shape == expected.shape, name
   assert np.isfinite(actual).all(), f'{name} is not finite'
-  # A gradient that vanishes has no size of its own: 1e-3 is far below the
-  # order-one inputs of every test.
-  size = max(np.abs(expected).max(initial=0), 1e-3)
+  size = max(np.abs(expected).max(initial=0), terms)
   error = np.abs(actual - expected).max(initial=0) / size
   allowed = relative(dtype, length)
   assert error <= allowed, f'{name}: error {error:.2e} > {allowed:.2e}'

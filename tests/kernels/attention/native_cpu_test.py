@@ -51,11 +51,7 @@ def test_equals_reference(
   window,
   num_segments,
 ):
-  """Any shape; segments in any order, interrupted by others.
-
-  Of two or three tokens, gradients are what is left of large terms; the other
-  tests have such lengths.
-  """
+  """Any shape; segments in any order, interrupted by others."""
   *sequences, d_output = draw(
     seed, batch, length, num_heads, key_width, value_width
   )
@@ -65,8 +61,11 @@ def test_equals_reference(
   arguments = sequences, d_output, segment_ids, window
   expected = value_and_gradients(reference.attention, *arguments)
   actual = value_and_gradients(native_cpu.attention, *arguments)
+  # Of a token that sees few others, the gradients of query and key are what
+  # is left of order-one terms; of a token that sees itself alone, nothing.
+  terms = 1.0 if window is not None and window < 8 else 1e-3
   for result, wanted in zip(actual, expected, strict=True):
-    assert_close(result, wanted, dtype=jnp.float32, length=length)
+    assert_close(result, wanted, dtype=jnp.float32, length=length, terms=terms)
 
 
 def test_other_segments_are_not_visited():
