@@ -61,7 +61,8 @@ class Source:
 
   def open(self) -> Any:
     """The split as a random access source of the fields this kind needs."""
-    extra = ('amino_acids',) if self.kind == records.PROTEIN else ()
+    is_read = self.kind in (records.CDS, records.PROTEIN)
+    extra = ('amino_acids',) if is_read else ()
     return shards.open_split(self.path, self.split, FIELDS + extra)
 
 

@@ -23,6 +23,8 @@ PHASE_NONE = 3
 # Index of an amino acid in `Record.amino_acids`: 20 residues in alphabetical
 # order, stop, selenocysteine, pyrrolysine, unknown.
 AMINO_ACIDS = 'ACDEFGHIKLMNPQRSTVWY*UOX'
+# In a track of residues: the base is in no codon that is known to be read.
+NO_RESIDUE = len(AMINO_ACIDS)
 
 SPLITS = ('train', 'validation', 'test')
 

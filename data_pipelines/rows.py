@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from data_pipelines import central_dogma
 from data_pipelines.mixture import Mixture, Source
 from data_pipelines.pack import Plan, Segment, plan_block, plan_in_order
-from data_pipelines.records import PAD, PHASE_NONE, PROTEIN, RNA
+from data_pipelines.records import NO_RESIDUE, PAD, PHASE_NONE, PROTEIN, RNA
 
 # What a batch holds, [B, N] each, and what stands behind a row's last segment.
 PACKED = {
@@ -23,6 +23,7 @@ PACKED = {
   'positions': (np.int32, 0),
   'kind': (np.uint8, 0),
   'codon_phase': (np.uint8, PHASE_NONE),
+  'amino_acid': (np.uint8, NO_RESIDUE),
   'genetic_code': (np.uint8, 0),
   'soft_mask': (np.bool_, False),
   'codon_is_sampled': (np.bool_, False),
@@ -106,6 +107,8 @@ class RowReader:
     direction = -1 if segment.is_reversed else 1
     if (soft_mask := record['soft_mask']) is not None:
       row['soft_mask'][at] = soft_mask[part][::direction]
+    if (residues := record.get('amino_acids')) is not None:
+      row['amino_acid'][at] = residues[start // 3 : part.stop // 3].repeat(3)
     if (codon_phase := record['codon_phase']) is not None:
       phase = codon_phase[part][::direction]
       phase = _OPPOSITE_PHASE.take(phase) if segment.is_reversed else phase
@@ -240,7 +243,13 @@ class EvaluationBatches(Sequence):
 
 
 def _without_empty_tracks(record: dict[str, Any]) -> dict[str, Any]:
-  """The record; a track that says the same as an unwritten row is None."""
+  """The record; a track that says the same as an unwritten row is None.
+
+  So are residues that do not pair up with the codons.
+  """
+  residues = record.get('amino_acids')
+  if residues is not None and 3 * len(residues) != len(record['sequence']):
+    record['amino_acids'] = None
   if not record['soft_mask'].any():
     record['soft_mask'] = None
   if record['codon_phase'].min(initial=PHASE_NONE) == PHASE_NONE:
@@ -268,7 +277,7 @@ def _draw_codons(
   amino_acids = record['amino_acids']
   sequence = record['sequence']
   # Only where residues and codons pair up can the codons be drawn again.
-  if not record['codon_is_sampled'] or 3 * len(amino_acids) != len(sequence):
+  if not record['codon_is_sampled'] or amino_acids is None:
     return sequence[part]
   return central_dogma.reverse_translate(
     amino_acids[part.start // 3 : part.stop // 3],

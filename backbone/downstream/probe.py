@@ -64,6 +64,7 @@ def pack(
     'positions': positions,
     'kind': np.full(shape, records.GENOME, np.uint8),
     'codon_phase': np.full(shape, records.PHASE_NONE, np.uint8),
+    'amino_acid': np.full(shape, records.NO_RESIDUE, np.uint8),
     'genetic_code': np.full(shape, genetic_code, np.uint8),
     'soft_mask': np.zeros(shape, bool),
     'codon_is_sampled': np.zeros(shape, bool),

@@ -122,6 +122,7 @@ def test_batches_have_the_packed_format(data):
     'positions': 'int32',
     'kind': 'uint8',
     'codon_phase': 'uint8',
+    'amino_acid': 'uint8',
     'genetic_code': 'uint8',
     'soft_mask': 'bool',
     'codon_is_sampled': 'bool',
@@ -174,6 +175,23 @@ def find(batch, row, part, candidates):
     ) and np.array_equal(batch['codon_phase'][row, part], tracks[2][here]):
       return strand
   return None
+
+
+def test_residues_stand_at_the_bases_of_their_codons(data):
+  kinds = set()
+  for batch in take(config(data).train(), 6):
+    for row, part in segments(batch):
+      residues = batch['amino_acid'][row, part]
+      kind = int(batch['kind'][row, part.start])
+      if kind not in (records.CDS, records.PROTEIN):
+        assert (residues == records.NO_RESIDUE).all()
+        continue
+      kinds.add(kind)
+      translated = central_dogma.translate(batch['sequence'][row, part], 1)
+      assert np.array_equal(residues, translated.repeat(3))
+    padding = batch['segment_ids'] == 0
+    assert (batch['amino_acid'][padding] == records.NO_RESIDUE).all()
+  assert kinds == {records.CDS, records.PROTEIN}
 
 
 def test_coding_segments_begin_on_a_codon(data):
