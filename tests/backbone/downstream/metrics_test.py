@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, matthews_corrcoef
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import (
+  accuracy_score,
+  matthews_corrcoef,
+  roc_auc_score,
+)
 
 from backbone.downstream import metrics
 
@@ -29,6 +34,77 @@ def test_pearson_equals_numpy():
   score = metrics.score('pearson', truth, truth + noise)
   assert score.value == pytest.approx(np.corrcoef(truth, truth + noise)[0, 1])
   assert metrics.score('pearson', truth, np.zeros(200)).value == 0
+
+
+def _score_of(metric, truth, predicted):
+  """The metric as SciPy or scikit-learn has it."""
+  return {
+    'accuracy': accuracy_score,
+    'mcc': matthews_corrcoef,
+    'auroc': roc_auc_score,
+    'pearson': lambda x, y: pearsonr(x, y).statistic,
+    'spearman': lambda x, y: spearmanr(x, y).statistic,
+  }[metric](truth, predicted)
+
+
+def _examples(metric, num=90):
+  """Truth and predictions with many ties."""
+  rng = np.random.default_rng(4)
+  truth = rng.integers(0, 2 if metric == 'auroc' else 5, num)
+  noise = rng.integers(-2, 3, num) * (rng.random(num) < 0.5)
+  return truth, truth + noise
+
+
+@pytest.mark.parametrize('metric', ['spearman', 'auroc'])
+def test_ranks_with_ties_equal_scipy_and_scikit_learn(metric):
+  truth, predicted = _examples(metric)
+  value = metrics.score(metric, truth, predicted * 0.1).value
+  assert value == pytest.approx(_score_of(metric, truth, predicted))
+  # Neither is moved by what keeps the order.
+  assert metrics.score(metric, truth, np.exp(predicted)).value == value
+
+
+def test_ranks_are_undefined_without_a_spread():
+  truth, _ = _examples('spearman')
+  assert metrics.score('spearman', truth, np.zeros(truth.size)).value == 0
+  truth, _ = _examples('auroc')
+  assert metrics.score('auroc', truth, np.zeros(truth.size)).value == 0.5
+  with pytest.raises(ValueError, match='two classes'):
+    metrics.score('auroc', np.arange(3), np.zeros(3))
+
+
+@pytest.mark.parametrize('is_grouped', [False, True])
+@pytest.mark.parametrize(
+  'metric', ['mcc', 'accuracy', 'auroc', 'pearson', 'spearman']
+)
+def test_interval_is_that_of_copied_examples(metric, is_grouped):
+  truth, predicted = _examples(metric)
+  groups = np.arange(truth.size) % 15 if is_grouped else None
+  config = metrics.Bootstrap(num_resamples=40, coverage=0.8, seed=3)
+  found = metrics.score(metric, truth, predicted, config, groups)
+  members = np.arange(truth.size)
+  members = members.reshape(-1, 15).T if is_grouped else members[:, None]
+  drawn = np.random.default_rng(3).integers(0, len(members), (40, len(members)))
+  values = [
+    _score_of(metric, truth[i], predicted[i])
+    for i in (members[row].ravel() for row in drawn)
+  ]
+  low, high = np.quantile(values, [0.1, 0.9])
+  assert found.low == pytest.approx(low)
+  assert found.high == pytest.approx(high)
+
+
+def test_grouped_interval_is_wider_where_groups_agree():
+  rng = np.random.default_rng(5)
+  is_correct = np.repeat(rng.random(100) < 0.7, 20).astype(np.int64)
+  truth = np.ones_like(is_correct)
+  alone = metrics.score('accuracy', truth, is_correct)
+  together = metrics.score(
+    'accuracy', truth, is_correct, groups=np.repeat(np.arange(100), 20)
+  )
+  assert together.value == alone.value
+  ratio = (together.high - together.low) / (alone.high - alone.low)
+  assert ratio == pytest.approx(np.sqrt(20), rel=0.15)
 
 
 def test_accuracy_interval_is_the_binomial_one():
