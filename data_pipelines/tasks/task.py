@@ -36,6 +36,9 @@ class Task:
       base on.
     partner_kind: The same for `partners`.
     genetic_code: NCBI table of the codons.
+    groups: Examples of one entry depend on each other: intervals are over the
+      groups. None where each example stands alone; the units of a sequence are
+      always together.
   """
 
   name: str
@@ -48,12 +51,15 @@ class Task:
   kind: int = records.GENOME
   partner_kind: int = records.GENOME
   genetic_code: int = 1
+  groups: Shaped[np.ndarray, 'e'] | None = None
 
   def __post_init__(self):
     if not len(self.sequences) == len(self.labels) == len(self.split):
       raise ValueError(f'{self.name}: sequences, labels and split differ')
     if self.partners is not None and len(self.partners) != len(self.labels):
       raise ValueError(f'{self.name}: sequences and partners differ')
+    if self.groups is not None and len(self.groups) != len(self.labels):
+      raise ValueError(f'{self.name}: sequences and groups differ')
 
   @property
   def is_regression(self) -> bool:

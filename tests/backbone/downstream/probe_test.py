@@ -1,14 +1,18 @@
 """Probe, k-mer baseline and table on toys whose answer is known."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from backbone.downstream import examples as examples_lib
 from backbone.downstream import kmer, metrics, probe, table
 from data_pipelines import records
 from data_pipelines.tasks import Task
+from tests.backbone.downstream.examples_test import unit_task
 
 CODONS = 64
 
@@ -109,6 +113,95 @@ def test_packed_rows():
   assert (batch['genetic_code'] == 11).all()
 
 
+@pytest.mark.parametrize('kind', [records.CDS, records.PROTEIN])
+def test_packed_codons_have_a_phase(kind):
+  batch = probe.pack([np.zeros(4, np.uint8)], (2, 9), 1, kind)
+  none = records.PHASE_NONE
+  assert batch['codon_phase'][0].tolist() == [0, 1, 2] * 2 + [none] * 3
+  assert (batch['codon_phase'][1] == none).all()
+  assert (batch['kind'] == kind).all()
+  assert (batch['amino_acid'] == records.NO_RESIDUE).all()
+  genome = probe.pack([np.zeros(4, np.uint8)], (1, 9), 1)
+  assert (genome['codon_phase'] == none).all()
+
+
+def test_encoder_is_told_kind_and_genetic_code():
+  seen = []
+
+  def looking(model, batch):
+    jax.debug.callback(
+      lambda kind, code: seen.append((int(kind), int(code))),
+      batch['kind'][0, 0],
+      batch['genetic_code'][0, 0],
+    )
+    return encode(model, batch)
+
+  task = _mean_task(num=8)
+  task = dataclasses.replace(
+    task,
+    partners=task.sequences,
+    kind=records.RNA,
+    partner_kind=records.PROTEIN,
+    genetic_code=11,
+  )
+  probe.Features(looking, CONFIG)(knowing(), task)
+  jax.effects_barrier()
+  assert seen == [(records.RNA, 11), (records.PROTEIN, 11)]
+
+
+def test_pairs_hold_both_vectors_and_how_they_compare():
+  task = _mean_task(num=8)
+  partners = task.sequences[::-1]
+  features = probe.Features(encode, CONFIG)
+  first = features(knowing(), task)
+  second = features(knowing(), dataclasses.replace(task, sequences=partners))
+  pairs = features(knowing(), dataclasses.replace(task, partners=partners))
+  expected = [first, second, first * second, abs(first - second)]
+  np.testing.assert_allclose(pairs, np.concatenate(expected, -1), atol=1e-6)
+
+
+def test_units_are_scored_over_sequences():
+  task = unit_task(80)
+  sample = examples_lib.UnitSample(train=150, validation=100)
+  config = dataclasses.replace(
+    CONFIG, units=sample, baseline=kmer.KmerConfig(unit_window=0)
+  )
+  features = probe.Features(encode, config)(knowing(), task)
+  examples = examples_lib.of_task(task, sample)
+  for row, sequence, unit in zip(
+    features, examples.sequence, examples.unit, strict=True
+  ):
+    codon = task.sequences[sequence][3 * unit : 3 * unit + 3]
+    assert row.argmax() == codon @ np.array([16, 4, 1])
+  rows = probe.run([task], encode, knowing(), ignorant(), 0, 'units', config)
+  pretrained, random, kmers = rows
+  assert pretrained['value'] > 0.95 > random['high']
+  assert kmers['low'] > random['high']
+  assert kmers['features'] == 'codons within 0'
+
+
+@pytest.mark.parametrize('longest', [60, 300])
+def test_rows_are_about_as_long_as_their_sequences(longest):
+  rng = np.random.default_rng(6)
+  sizes = [longest, *rng.integers(1, longest, 50)]
+  sequences = [np.zeros(size, np.uint8) for size in sizes]
+  task = Task('any', sequences, np.zeros(51), np.full(51, 'train'))
+  shapes = set()
+
+  def counting(model, batch):
+    shapes.add(batch['sequence'].shape)
+    return encode(model, batch)
+
+  features = probe.Features(counting, CONFIG)(knowing(), task)
+  assert len(shapes) == 4
+  assert all(rows * bases <= 600 for rows, bases in shapes)
+  ends_within = np.array([size % 3 > 0 for size in sizes])
+  units = -(-np.array(sizes) // 3)
+  np.testing.assert_allclose(
+    features[:, 0], 1 - ends_within * (features[:, 0] < 1) / units, atol=1e-5
+  )
+
+
 def test_knowing_encoder_beats_ignorant_on_every_kind_of_task():
   tasks = [_centre_task(400), _mean_task('pearson'), _mean_task('accuracy')]
   rows = probe.run(tasks, encode, knowing(), ignorant(), 3, 'toys', CONFIG)
@@ -124,11 +217,11 @@ def test_knowing_encoder_beats_ignorant_on_every_kind_of_task():
 
 
 def test_kmers_are_above_chance_where_kmers_decide():
-  score, k = kmer.evaluate(
+  score, chosen = kmer.evaluate(
     _mean_task('mcc'), metrics.Bootstrap(), kmer.KmerConfig(ks=(3, 4))
   )
   assert score.low > 0.5
-  assert k in (3, 4)
+  assert chosen in ('3-mers', '4-mers')
 
 
 @pytest.mark.parametrize('num_buckets', [64, 16])
