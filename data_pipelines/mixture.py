@@ -17,6 +17,7 @@ from jaxtyping import Int, UInt64
 from data_pipelines import records
 from data_pipelines.builders import shards
 from data_pipelines.errors import InputError
+from data_pipelines.features import FeatureCache, SplitFeatures
 
 Weights = Mapping[str, float | int]
 
@@ -45,6 +46,7 @@ class Source:
     record_ids: Where the records stand in the split.
     lengths: Their lengths in bases.
     codon_usage: Of the data set; None if no codon was ever counted.
+    features: A cache that holds features of its records; None if none is used.
   """
 
   path: Path
@@ -54,6 +56,7 @@ class Source:
   record_ids: Int[np.ndarray, 'R']
   lengths: Int[np.ndarray, 'R']
   codon_usage: np.ndarray | None = None
+  features: FeatureCache | None = None
 
   @property
   def label(self) -> str:
@@ -61,12 +64,23 @@ class Source:
 
   def open(self) -> Any:
     """The split as a random access source of the fields this kind needs."""
-    is_read = self.kind in (records.CDS, records.PROTEIN)
-    extra = ('amino_acids',) if is_read else ()
+    extra = ('amino_acids',) if self._is_read else ()
     return shards.open_split(self.path, self.split, FIELDS + extra)
 
+  def open_features(self) -> SplitFeatures | None:
+    """Of the whole split; None where no cache is used or the kind has none."""
+    if self.features is None or not self._is_read:
+      return None
+    return self.features.open(self.name, self.split)
 
-def find_sources(paths: Sequence[Path], split: str) -> list[Source]:
+  @property
+  def _is_read(self) -> bool:
+    return self.kind in (records.CDS, records.PROTEIN)
+
+
+def find_sources(
+  paths: Sequence[Path], split: str, features: FeatureCache | None = None
+) -> list[Source]:
   """Every (data set, kind) with a record of at least one codon in `split`."""
   sources = []
   for path in paths:
@@ -86,6 +100,7 @@ def find_sources(paths: Sequence[Path], split: str) -> list[Source]:
             record_ids=record_ids,
             lengths=table[record_ids, 1].astype(np.int64),
             codon_usage=_codon_usage(manifest),
+            features=features,
           )
         )
   return sources

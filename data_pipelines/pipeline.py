@@ -18,6 +18,7 @@ from absl import flags
 
 from data_pipelines.builders import shards
 from data_pipelines.errors import InputError
+from data_pipelines.features import FeatureCache
 from data_pipelines.mixture import (
   WEIGHTS,
   Source,
@@ -55,6 +56,8 @@ class Shards:
     cache_bases: Records of so many bases are kept in memory by each process,
       decoded (about 3 bytes a base); small data sets are then read only once.
     verify: Whether to compare checksums at the start; None: if it is quick.
+    features: A folder with features of the records' codons, made by
+      lifecode.teacher.cache: every batch then has them as `teacher`.
   """
 
   path: str | Path | tuple[str | Path, ...]
@@ -68,6 +71,7 @@ class Shards:
   prefetch: int = 2
   cache_bases: int = 100_000_000
   verify: bool | None = None
+  features: str | Path | None = None
 
   def __post_init__(self):
     if self.row_length < 3 or self.row_length % 3:
@@ -83,6 +87,11 @@ class Shards:
       )
     check_weights(self.weights)
     _check_files(self.datasets, self.verify)
+    if self._feature_cache:
+      size = self._feature_cache.num_bytes()
+      self._feature_cache.check(
+        self.datasets, verify=_is_verified(self.verify, size)
+      )
 
   @functools.cached_property
   def datasets(self) -> tuple[Path, ...]:
@@ -102,11 +111,17 @@ class Shards:
       found += below
     return tuple(dict.fromkeys(found))
 
+  @functools.cached_property
+  def _feature_cache(self) -> FeatureCache | None:
+    return FeatureCache(Path(self.features)) if self.features else None
+
   def manifest_hash(self) -> str:
-    """One hash for the content of all data sets."""
+    """One hash for the content of all data sets, and features if used."""
     manifests = [shards.load_manifest(path) for path in self.datasets]
     content = [{key: m.get(key) for key in _CONTENT} for m in manifests]
     text = json.dumps(sorted(content, key=lambda c: c['name']), sort_keys=True)
+    if self._feature_cache:
+      text += self._feature_cache.manifest_hash()
     return hashlib.sha256(text.encode()).hexdigest()
 
   def train(
@@ -165,7 +180,7 @@ class Shards:
     ]
 
   def _sources(self, split: str) -> list[Source]:
-    sources = find_sources(self.datasets, split)
+    sources = find_sources(self.datasets, split, self._feature_cache)
     if not sources:
       raise InputError(
         f'{", ".join(map(str, self.datasets))}: no record in the split '
@@ -259,6 +274,10 @@ def _check_files(datasets: tuple[Path, ...], verify: bool | None) -> None:
             f'manifest says {shard["bytes"]}); build the data set again'
           )
         total += size
-  if verify or (verify is None and total < _VERIFY_BELOW_BYTES):
+  if _is_verified(verify, total):
     for path in datasets:
       shards.verify(path)
+
+
+def _is_verified(verify: bool | None, num_bytes: int) -> bool:
+  return num_bytes < _VERIFY_BELOW_BYTES if verify is None else verify

@@ -9,14 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float16, UInt8
 
 from data_pipelines import central_dogma
+from data_pipelines.features import KEY
 from data_pipelines.mixture import Mixture, Source
 from data_pipelines.pack import Plan, Segment, plan_block, plan_in_order
 from data_pipelines.records import NO_RESIDUE, PAD, PHASE_NONE, PROTEIN, RNA
 
-# What a batch holds, [B, N] each, and what stands behind a row's last segment.
+# What a batch holds, [B, N] each, and what stands behind a row's last segment;
+# beside it, where there is a cache, features of its units [B, N / 3, W].
 PACKED = {
   'sequence': (np.uint8, PAD),
   'segment_ids': (np.int32, 0),
@@ -59,9 +61,10 @@ class RowReader:
     self._cache_bases = cache_bases
     self._cache: dict[tuple[int, int], Mapping[str, Any]] = {}
     self._opened: dict[int, Any] = {}
+    self._features: dict[int, Any] = {}
 
   def __getstate__(self) -> dict[str, Any]:
-    return {**self.__dict__, '_opened': {}, '_cache': {}}
+    return {**self.__dict__, '_opened': {}, '_features': {}, '_cache': {}}
 
   def batch(
     self, rows: Sequence[tuple[Plan, int]], num_rows: int
@@ -71,6 +74,9 @@ class RowReader:
       name: np.full((num_rows, self._row_length), fill, dtype)
       for name, (dtype, fill) in PACKED.items()
     }
+    if (features := self._sources[0].features) is not None:
+      shape = (num_rows, self._row_length // 3, features.width)
+      batch[KEY] = np.zeros(shape, np.float16)
     segments = [plan.row(row) for plan, row in rows]
     records = self._read([s[:2] for row in segments for s in row])
     for i, row in enumerate(segments):
@@ -78,6 +84,8 @@ class RowReader:
       for segment_id, segment in enumerate(row, start=1):
         record = records[segment.source_id, segment.record_id]
         self._place(arrays, segment_id, segment, record)
+        if features is not None:
+          self._place_features(arrays[KEY], segment)
     return batch
 
   def _place(
@@ -113,6 +121,19 @@ class RowReader:
       phase = codon_phase[part][::direction]
       phase = _OPPOSITE_PHASE.take(phase) if segment.is_reversed else phase
       row['codon_phase'][at] = phase
+
+  def _place_features(
+    self, row: Float16[np.ndarray, 'T W'], segment: Segment
+  ) -> None:
+    source_id, at = segment.source_id, segment.offset // 3
+    source = self._sources[source_id]
+    if source_id not in self._features:
+      self._features[source_id] = source.open_features()
+    if (features := self._features[source_id]) is not None:
+      record_id = int(source.record_ids[segment.record_id])
+      start, stop = segment.start // 3, (segment.start + segment.length) // 3
+      found = features.read(record_id, start, stop)
+      row[at : at + stop - start] = 0 if found is None else found
 
   def _read(
     self, wanted: Sequence[tuple[int, int]]

@@ -1,20 +1,23 @@
-"""Public ESM-2 weights, as Hugging Face publishes them, in our model."""
+"""ESM-2 weights as Hugging Face publishes them: read into our model, saved."""
 
 import json
+import os
 import pathlib
 import pickle
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
+from backbone.array_types import PyTree
 from data_pipelines.errors import InputError
-from lifecode.teacher.esm2 import ESM2, VOCABULARY, ESM2Config
+from lifecode.teacher.esm2 import ESM2, MASK, PAD, VOCABULARY, ESM2Config
+from lifecode.teacher.tensors import shapes, to_parameters, to_tensors
 
 # A model is one of these; in parts, `<name>.index.json` lists them.
 _FILES = ('model.safetensors', 'pytorch_model.bin')
@@ -28,6 +31,8 @@ _UNUSED = (
   'lm_head.decoder.',
 )
 _UNUSED_ENDS = ('.inv_freq',)
+# In the config.json of a model of ours, which stands in for a published one.
+_STAND_IN = 'stand_in'
 
 
 def load(path: str | pathlib.Path, **changes: Any) -> ESM2:
@@ -49,10 +54,7 @@ def load(path: str | pathlib.Path, **changes: Any) -> ESM2:
 def read_config(folder: pathlib.Path, **changes: Any) -> ESM2Config:
   """What config.json says; InputError if that is no ESM-2."""
   file = folder / 'config.json'
-  try:
-    published = json.loads(file.read_text())
-  except (OSError, ValueError) as error:
-    raise InputError(f'{file}: cannot be read as JSON ({error})') from error
+  published = _read_json(file)
   width = published.get('hidden_size')
   expected = {
     'model_type': 'esm',
@@ -81,6 +83,68 @@ def read_config(folder: pathlib.Path, **changes: Any) -> ESM2Config:
     raise InputError(f'{file}: {error}') from error
 
 
+def read_label(folder: pathlib.Path) -> str:
+  """What the model is, for tables: a stand-in of ours is said to be one."""
+  config = read_config(folder)
+  model = nnx.eval_shape(lambda: ESM2(config, key=jax.random.key(0)))
+  size = sum(x.size for x in jax.tree.leaves(nnx.state(model)))
+  if _read_json(folder / 'config.json').get(_STAND_IN):
+    return f'stand-in protein LM (ours, {size:,} parameters)'
+  return f'ESM-2 ({size:,} parameters)'
+
+
+def save(
+  params: PyTree, path: str | pathlib.Path, *, is_stand_in: bool
+) -> None:
+  """Writes a folder that `load` reads, and transformers as well.
+
+  Args:
+    params: Nested dict of the parameters of an `ESM2`.
+    path: A folder that does not exist yet; written aside and renamed.
+    is_stand_in: Whether it is a model of ours, not a published one.
+
+  Raises:
+    InputError: The folder exists.
+  """
+  folder = pathlib.Path(path)
+  if folder.exists():
+    raise InputError(f'{folder}: exists already; give another folder')
+  kernel = params['stack']['layers']['heads_in']['kernel']
+  num_layers, width, num_heads, _ = kernel.shape
+  config = {
+    'model_type': 'esm',
+    'architectures': ['EsmForMaskedLM'],
+    'vocab_size': len(VOCABULARY),
+    'mask_token_id': MASK,
+    'pad_token_id': PAD,
+    'num_hidden_layers': num_layers,
+    'hidden_size': width,
+    'num_attention_heads': num_heads,
+    'intermediate_size': 4 * width,
+    'position_embedding_type': 'rotary',
+    'max_position_embeddings': 1_026,
+    'emb_layer_norm_before': False,
+    'token_dropout': True,
+    'layer_norm_eps': 1e-5,
+    'hidden_dropout_prob': 0.0,
+    'attention_probs_dropout_prob': 0.0,
+    _STAND_IN: is_stand_in,
+  }
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(
+    prefix=f'.{folder.name}.', dir=folder.parent
+  ) as aside:
+    made = pathlib.Path(aside) / 'made'
+    made.mkdir()
+    (made / 'config.json').write_text(json.dumps(config, indent=1) + '\n')
+    save_file(
+      to_tensors(params),
+      made / _FILES[0],
+      metadata={'format': 'pt'},
+    )
+    os.rename(made, folder)
+
+
 def convert(
   tensors: Mapping[str, np.ndarray], config: ESM2Config, *, source: str
 ) -> ESM2:
@@ -92,7 +156,7 @@ def convert(
   Raises:
     InputError: A tensor is missing, has another shape, or is not known.
   """
-  names = _names(config)
+  names = shapes(config)
   for name, tensor in tensors.items():
     is_unused = name.startswith(_UNUSED) or name.endswith(_UNUSED_ENDS)
     if name not in names and not is_unused:
@@ -110,80 +174,15 @@ def convert(
       )
   model = nnx.eval_shape(lambda: ESM2(config, key=jax.random.key(0)))
   graph, state = nnx.split(model)
-  nnx.replace_by_pure_dict(state, _parameters(tensors, config))
+  nnx.replace_by_pure_dict(state, to_parameters(tensors, config))
   return nnx.merge(graph, state)
 
 
-def _names(config: ESM2Config) -> dict[str, tuple[int, ...]]:
-  """The shape of every tensor that is read, by name."""
-  width, vocab = config.width, len(VOCABULARY)
-  shapes = {
-    'esm.embeddings.word_embeddings.weight': (vocab, width),
-    'lm_head.bias': (vocab,),
-  }
-
-  def linear(name, inputs, outputs):
-    shapes[f'{name}.weight'] = (outputs, inputs)
-    shapes[f'{name}.bias'] = (outputs,)
-
-  def norm(name):
-    shapes[f'{name}.weight'] = shapes[f'{name}.bias'] = (width,)
-
-  for layer in range(config.num_layers):
-    prefix = f'esm.encoder.layer.{layer}'
-    norm(f'{prefix}.attention.LayerNorm')
-    for part in ('self.query', 'self.key', 'self.value', 'output.dense'):
-      linear(f'{prefix}.attention.{part}', width, width)
-    norm(f'{prefix}.LayerNorm')
-    linear(f'{prefix}.intermediate.dense', width, 4 * width)
-    linear(f'{prefix}.output.dense', 4 * width, width)
-  norm('esm.encoder.emb_layer_norm_after')
-  linear('lm_head.dense', width, width)
-  norm('lm_head.layer_norm')
-  return shapes
-
-
-def _parameters(tensors, config: ESM2Config) -> dict[str, Any]:
-  """As the tree of our model; weights are [outputs, inputs] in the files."""
-  heads = (config.num_heads, config.width // config.num_heads)
-
-  def linear(name, inputs=None, outputs=None):
-    weight = tensors[f'{name}.weight'].T
-    inputs = inputs or weight.shape[:1]
-    outputs = outputs or weight.shape[1:]
-    return {
-      'kernel': weight.reshape(*inputs, *outputs),
-      'bias': tensors[f'{name}.bias'].reshape(outputs),
-    }
-
-  def norm(name):
-    return {'scale': tensors[f'{name}.weight'], 'bias': tensors[f'{name}.bias']}
-
-  def layer(prefix):
-    attention = f'{prefix}.attention'
-    joined = [
-      linear(f'{attention}.self.{part}', outputs=heads)
-      for part in ('query', 'key', 'value')
-    ]
-    return {
-      'attention_norm': norm(f'{attention}.LayerNorm'),
-      'heads_in': jax.tree.map(lambda *x: np.concatenate(x, -1), *joined),
-      'heads_out': linear(f'{attention}.output.dense', inputs=heads),
-      'mlp_norm': norm(f'{prefix}.LayerNorm'),
-      'up': linear(f'{prefix}.intermediate.dense'),
-      'down': linear(f'{prefix}.output.dense'),
-    }
-
-  layers = [layer(f'esm.encoder.layer.{i}') for i in range(config.num_layers)]
-  parameters = {
-    'table': tensors['esm.embeddings.word_embeddings.weight'],
-    'stack': {'layers': jax.tree.map(lambda *x: np.stack(x), *layers)},
-    'norm': norm('esm.encoder.emb_layer_norm_after'),
-    'projection': linear('lm_head.dense'),
-    'projection_norm': norm('lm_head.layer_norm'),
-    'bias': tensors['lm_head.bias'],
-  }
-  return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), parameters)
+def _read_json(file: pathlib.Path) -> dict[str, Any]:
+  try:
+    return json.loads(file.read_text())
+  except (OSError, ValueError) as error:
+    raise InputError(f'{file}: cannot be read as JSON ({error})') from error
 
 
 def _read_tensors(folder: pathlib.Path) -> dict[str, np.ndarray]:
