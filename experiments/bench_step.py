@@ -15,8 +15,10 @@ from backbone import sharding
 from backbone.kernels import estimate
 from backbone.model import BackboneConfig, preset
 from backbone.train import optim, state
-from lifecode.model import UNIT, LifeCodeConfig
-from lifecode.objective import Pretrain
+from lifecode.model import LifeCodeConfig
+from lifecode.objective import pretrain
+from lifecode.tokenizers import ConvMerge
+from lifecode.tokenizers.interface import CODON
 
 # 130 M: the shape of Marin's public log of a hybrid with gated delta layers
 # (5 of 6 layers; 4,096 tokens, batch 8, 4 chips of v5p: 167.8 ms a step, and
@@ -47,16 +49,20 @@ def trace(backbone: BackboneConfig, mesh, rows: int, length: int):
   Args:
     length: Tokens of a row, of three bases each.
   """
-  config = LifeCodeConfig(backbone=backbone, base_width=backbone.width // 4)
-  objective, transform = Pretrain(config), optim.AdamW().transform(1_000)
+  tokenizer = ConvMerge(base_width=backbone.width // 4)
+  objective = pretrain(LifeCodeConfig(backbone, tokenizer))
+  transform = optim.AdamW().transform(1_000)
   graphdef, abstract = state.abstract_state(objective, transform, mesh=mesh)
   batch = {
-    name: jax.ShapeDtypeStruct((rows, UNIT * length), dtype)
+    name: jax.ShapeDtypeStruct((rows, CODON * length), dtype)
     for name, dtype in {
       'sequence': jnp.uint8,
       'segment_ids': jnp.int32,
       'positions': jnp.int32,
+      'kind': jnp.uint8,
+      'codon_phase': jnp.uint8,
       'soft_mask': jnp.bool,
+      'codon_is_sampled': jnp.bool,
     }.items()
   }
   step = state.make_step(
@@ -97,7 +103,7 @@ def fit(topology: str, size: str, num_bases: int) -> dict:
   """Whether a row of `num_bases`, split over all chips, can be trained on."""
   compiler = estimate.Compiler(topology)
   mesh = sharding.make_mesh(data=1, seq=-1, devices=compiler.devices)
-  tokens = -(-num_bases // UNIT)
+  tokens = -(-num_bases // CODON)
   # Every chip has as many tokens; the row ends in padding.
   tokens += -tokens % mesh.size
   traced, parameters = trace(preset(size), mesh, 1, tokens)
@@ -147,7 +153,7 @@ def format_fit(row: dict) -> str:
   )
   return (
     f'{row["parameters"] / 1e6:.1f} M parameters, one row of '
-    f'{row["tokens"]:,} tokens ({UNIT * row["tokens"]:,} bases) over '
+    f'{row["tokens"]:,} tokens ({CODON * row["tokens"]:,} bases) over '
     f'{row["chips"]} chips of {row["topology"]}, {per_chip:,} tokens each: '
     f'compiles; {row["bytes_per_device"] / 1e9:.2f} GB a chip '
     f'({row["argument_bytes"] / 1e9:.2f} GB of state and batch, '

@@ -42,7 +42,7 @@ class Signature:
 
 
 def is_object(value: Any) -> bool:
-  """True for a mapping with a name such as 'lifecode.objective:Pretrain'."""
+  """True for a mapping with a name such as 'lifecode.objective:pretrain'."""
   return isinstance(value, Mapping) and ':' in str(value.get('name', ''))
 
 

@@ -15,6 +15,8 @@ from backbone.array_types import Batch
 from backbone.downstream import metrics, table
 from backbone.downstream.markov import MarkovModel
 from data_pipelines.central_dogma import reverse_complement
+from lifecode.objectives.masked import MaskedForward
+from lifecode.objectives.masked_modelling import hidden_bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +33,14 @@ class MaskedBits:
     split: Where to measure.
     max_rows: Rows of each data set and kind.
     orders: Of the Markov models.
+    forward: What is hidden; nothing that is selected is shown here.
     bootstrap: Of the intervals, over rows.
   """
 
   split: str = 'test'
   max_rows: int | None = None
   orders: tuple[int, ...] = (2, 5)
+  forward: MaskedForward = dataclasses.field(default_factory=MaskedForward)
   bootstrap: metrics.Bootstrap = dataclasses.field(
     default_factory=metrics.Bootstrap
   )
@@ -44,8 +48,8 @@ class MaskedBits:
   def rows(self, context: Any) -> list[table.Row]:
     """One row per data set, kind and column."""
     models = {
-      'pretrained': _make_bits(context, context.model),
-      'random_weights': _make_bits(context, context.random_model),
+      'pretrained': self._make_bits(context.model),
+      'random_weights': self._make_bits(context.random_model),
     }
     markov = self._fit(context.data)
     held_out = context.data.evaluation(self.split, max_rows=self.max_rows)
@@ -90,6 +94,15 @@ class MaskedBits:
       for order in self.orders
     }
 
+  def _make_bits(self, model: nnx.Module):
+    graph, params = nnx.split(model)
+
+    @jax.jit
+    def run(params, batch: Batch, key):
+      return hidden_bits(self.forward, nnx.merge(graph, params), batch, key)
+
+    return lambda batch, key: run(params, batch, key)
+
   def _totals(
     self, context: Any, batches: Any, models: dict, floors: dict
   ) -> dict[str, Float[np.ndarray, 'rows']]:
@@ -113,18 +126,6 @@ class MaskedBits:
     totals = {c: np.concatenate(p).astype(float) for c, p in parts.items()}
     is_used = totals['weight'] > 0
     return {column: total[is_used] for column, total in totals.items()}
-
-
-def _make_bits(context: Any, model: nnx.Module):
-  graph, params = nnx.split(model)
-
-  @jax.jit
-  def run(params, batch: Batch, key):
-    merged = nnx.merge(graph, params)
-    bits, _, is_target = context.objective.bits(merged, batch, key, train=False)
-    return bits, is_target
-
-  return lambda batch, key: run(params, batch, key)
 
 
 def _segments(batches: Any) -> Iterator[UInt8[np.ndarray, '_']]:

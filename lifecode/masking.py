@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from backbone.array_types import Array, Bool, Int, PRNGKey
-from lifecode.model import MASK, UNIT
+from lifecode.tokenizers.interface import CODON, MASK
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,26 +37,28 @@ class UnitMasking:
     key: PRNGKey,
     *,
     train: bool,
+    unit: int = CODON,
   ) -> tuple[Int[Array, 'B N'], Bool[Array, 'B N']]:
     """Hides units.
 
     Args:
       train: If False every selected unit is masked: a unit shown as it is
         would be counted as predicted.
+      unit: Bases that are hidden together.
 
     Returns:
       The corrupted sequence, and which bases were selected.
     """
     rows, length = sequence.shape
     select_key, fate_key, base_key = jax.random.split(key, 3)
-    units = (rows, length // UNIT)
+    units = (rows, length // unit)
     is_selected = jax.random.bernoulli(select_key, self.rate, units)
-    is_selected &= segment_ids[:, ::UNIT] > 0
+    is_selected &= segment_ids[:, ::unit] > 0
     fate = jax.random.uniform(fate_key, units)
     is_masked = fate < self.mask_share if train else jnp.ones(units, bool)
     is_random = ~is_masked & (fate < self.mask_share + self.random_share)
     is_selected, is_masked, is_random = (
-      jnp.repeat(x, UNIT, axis=1) for x in (is_selected, is_masked, is_random)
+      jnp.repeat(x, unit, axis=1) for x in (is_selected, is_masked, is_random)
     )
     random = jax.random.randint(base_key, sequence.shape, 0, 4)
     corrupted = jnp.where(is_random, random, sequence)

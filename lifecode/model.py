@@ -1,6 +1,7 @@
-"""Life-Code: bases, merged to codon-sized units, encoded, and un-merged."""
+"""Life-Code: a tokenizer, region labels, the backbone, and heads."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,64 +9,77 @@ from flax import nnx
 
 from backbone.array_types import Array, Batch, Float, Int, PRNGKey
 from backbone.model import Backbone, BackboneConfig
-from backbone.nn.convolution import ShortConvolution
-from backbone.nn.embed import Embed
 from backbone.nn.linear import Linear
-from backbone.nn.norm import RMSNorm
-from backbone.sharding import shard
+from data_pipelines import records
+from lifecode import regions
+from lifecode.tokenizers import ConvMerge, Tokenizer
+from lifecode.tokenizers.interface import CODON, Scores
 
-# Order of the embedding table; a checkpoint carries its hash. `-` pads a row,
-# `#` hides a base, `.` is spare.
-VOCABULARY = 'ACGTN-#.'
-MASK = VOCABULARY.index('#')
-UNIT = 3
+# What a codon can be translated to: 20 amino acids and the stop.
+NUM_AMINO_ACIDS = records.AMINO_ACIDS.index('*') + 1
 
 
 @dataclasses.dataclass(frozen=True)
 class LifeCodeConfig:
-  """Sizes around the backbone (unpublished: all are our choice).
+  """The parts of the model (unpublished: all sizes are our choice).
 
   Attributes:
     backbone: The encoder of units.
-    base_width: d, width of a base before three are merged.
-    convolution_size: Taps of the symmetric convolution over bases, odd.
+    tokenizer: From bases to units and back.
+    region_embedding: Whether coding and non-coding units are told apart.
+    translation_head: Whether there is a head for the translation objective.
+    teacher_width: W of the teacher to distil from; 0 for no projector.
   """
 
   backbone: BackboneConfig
-  base_width: int = 64
-  convolution_size: int = 5
+  tokenizer: Tokenizer = dataclasses.field(default_factory=ConvMerge)
+  region_embedding: bool = True
+  translation_head: bool = False
+  teacher_width: int = 0
 
   def __post_init__(self):
-    if self.convolution_size % 2 == 0:
+    needs_codons = self.translation_head or self.teacher_width
+    if needs_codons and self.tokenizer.unit > CODON:
       raise ValueError(
-        f'convolution_size must be odd, not {self.convolution_size}'
+        f'translation and distillation need units of a codon or less, not of '
+        f'{self.tokenizer.unit} bases'
       )
 
 
-class LifeCode(nnx.Module):
-  """Base embedding, convolution, merge of 3, backbone, un-merge head.
+class Encoded(NamedTuple):
+  """A row as the encoder leaves it.
 
-  A masked base is replaced before the embedding, so that neither the
-  convolution nor the skip to the head can see behind a mask.
+  Attributes:
+    hidden: Vectors of units, [B, T, D].
+    rest: What the tokenizer needs beside them to score bases.
   """
 
+  hidden: Float[Array, 'B T D']
+  rest: Array | None
+
+
+class LifeCode(nnx.Module):
+  """One encoder for DNA, RNA and protein, all written as nucleotides."""
+
   def __init__(self, config: LifeCodeConfig, *, key: PRNGKey):
-    keys = iter(jax.random.split(key, 7))
-    base, width = config.base_width, config.backbone.width
-
-    def rngs():
-      return nnx.Rngs(next(keys))
-
-    self.embed = Embed(len(VOCABULARY), base, rngs=rngs())
-    self.convolution = ShortConvolution(
-      (base,), config.convolution_size, rngs=rngs()
+    tokenizer, backbone, translation, projector = jax.random.split(key, 4)
+    width = config.backbone.width
+    self.unit = config.tokenizer.unit
+    self.tokenizer = config.tokenizer.make(width, key=tokenizer)
+    self.region = (
+      regions.RegionEmbedding(width) if config.region_embedding else None
     )
-    self.projection = Linear(base, base, rngs=rngs())
-    self.merge = Linear((UNIT, base), width, rngs=rngs())
-    self.backbone = Backbone(config.backbone, key=next(keys))
-    self.unmerge = Linear(width, (UNIT, base), rngs=rngs())
-    self.head_norm = RMSNorm(base)
-    self.head = Linear(base, 4, rngs=rngs())
+    self.backbone = Backbone(config.backbone, key=backbone)
+    self.translation = (
+      Linear(width, NUM_AMINO_ACIDS, rngs=nnx.Rngs(translation))
+      if config.translation_head
+      else None
+    )
+    self.projector = (
+      Linear(width, config.teacher_width, rngs=nnx.Rngs(projector))
+      if config.teacher_width
+      else None
+    )
     self.dtype = jnp.dtype(config.backbone.dtype)
 
   def encode(
@@ -73,39 +87,53 @@ class LifeCode(nnx.Module):
     sequence: Int[Array, 'B N'],
     segment_ids: Int[Array, 'B N'],
     positions: Int[Array, 'B N'],
-  ) -> tuple[Float[Array, 'B N//3 D'], Float[Array, 'B N d']]:
-    """Vectors of units, and the base vectors they were merged from.
+    labels: Int[Array, 'B T'] | None = None,
+  ) -> Encoded:
+    """Encodes rows of symbols.
 
     Args:
-      sequence: Indices into `VOCABULARY`.
+      sequence: Indices into `tokenizers.interface.SYMBOLS`.
       segment_ids: 0 for padding; a segment starts and ends on a unit.
       positions: Base position within the segment.
+      labels: Regions of the units (`lifecode.regions`); None is unknown.
     """
-    bases = self.embed(sequence, self.dtype)
-    bases = self.projection(jax.nn.silu(self.convolution(bases, segment_ids)))
-    rows, length, width = bases.shape
-    units = self.merge(bases.reshape(rows, length // UNIT, UNIT, width))
-    units = shard(units, 'batch', 'length', 'embed')
-    units = self.backbone(
-      units, segment_ids[:, ::UNIT], positions[:, ::UNIT] // UNIT
+    units, rest = self.tokenizer.embed(sequence, segment_ids, self.dtype)
+    if self.region is not None:
+      if labels is None:
+        labels = jnp.full(units.shape[:2], regions.UNKNOWN)
+      units = units + self.region(labels, self.dtype)
+    hidden = self.backbone(
+      units,
+      segment_ids[:, :: self.unit],
+      positions[:, :: self.unit] // self.unit,
     )
-    return units, bases
+    return Encoded(hidden, rest)
 
-  def logits(
-    self,
-    sequence: Int[Array, 'B N'],
-    segment_ids: Int[Array, 'B N'],
-    positions: Int[Array, 'B N'],
-  ) -> Float[Array, 'B N 4']:
-    """Scores of A, C, G and T at every base."""
-    units, bases = self.encode(sequence, segment_ids, positions)
-    unmerged = self.unmerge(units).reshape(bases.shape)
-    hidden = self.head_norm(jax.nn.silu(unmerged) + bases)
-    return self.head(hidden).astype(jnp.float32)
+  def scores(self, encoded: Encoded, sequence: Int[Array, 'B N']) -> Scores:
+    """How well `sequence` was predicted, base by base."""
+    return self.tokenizer.scores(*encoded, sequence)
+
+  def codons(self, encoded: Encoded) -> Float[Array, 'B _ 64']:
+    """log p of each of N // 3 codons, ordered as `central_dogma.CODONS`."""
+    return self.tokenizer.codons(*encoded)
+
+  def codon_vectors(self, encoded: Encoded) -> Float[Array, 'B _ D']:
+    """A vector for three bases: the mean of units, or the unit they share."""
+    hidden = encoded.hidden
+    if self.unit > CODON:
+      return jnp.repeat(hidden, self.unit // CODON, axis=1)
+    rows, length, width = hidden.shape
+    per_codon = CODON // self.unit
+    return hidden.reshape(rows, length // per_codon, per_codon, width).mean(2)
 
 
-def encode(model: LifeCode, batch: Batch) -> Float[Array, 'B T D']:
-  """Vectors of the units of a packed batch, for probes and tables."""
+def encode(model: LifeCode, batch: Batch) -> Float[Array, 'B N//3 D']:
+  """Vectors of the codons of a packed batch, for probes and tables."""
   sequence = batch['sequence'].astype(jnp.int32)
-  units, _ = model.encode(sequence, batch['segment_ids'], batch['positions'])
-  return units.astype(jnp.float32)
+  encoded = model.encode(
+    sequence,
+    batch['segment_ids'],
+    batch['positions'],
+    regions.of_units(batch, model.unit),
+  )
+  return model.codon_vectors(encoded).astype(jnp.float32)

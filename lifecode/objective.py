@@ -1,84 +1,70 @@
-"""Masked modelling of units (Life-Code, abstract; our reading of §4.2)."""
+"""What the trainer sees of Life-Code: a sum of its objectives, by weight."""
 
 import dataclasses
+from typing import Literal
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from backbone.array_types import (
-  Array,
-  Batch,
-  Bool,
-  Float,
-  Mean,
-  PRNGKey,
-  Scalar,
-)
-from lifecode.masking import UnitMasking
-from lifecode.model import VOCABULARY, LifeCode, LifeCodeConfig
+from backbone.train.objective import Sum
+from lifecode.model import LifeCodeConfig
+from lifecode.objectives.amino_acid_marginal import AminoAcidMarginal
+from lifecode.objectives.distillation import Distillation
+from lifecode.objectives.masked import MaskedForward
+from lifecode.objectives.masked_modelling import MaskedModelling
+from lifecode.objectives.translation import Translation
+from lifecode.teacher.features import Teacher
 
 
-@dataclasses.dataclass(frozen=True)
-class Pretrain:
-  """Predicts the hidden bases of masked units, 3 x 4-way.
+def pretrain(
+  model: LifeCodeConfig,
+  *,
+  forward: MaskedForward | None = None,
+  masked_modelling: float | int = 1.0,
+  amino_acid_marginal: float | int = 0.0,
+  translation: float | int = 0.0,
+  distillation: float | int = 0.0,
+  teacher: Teacher | None = None,
+  soft_mask_weight: float | int = 1.0,
+  translation_positions: Literal['hidden', 'all'] = 'hidden',
+  smooth_l1_weight: float | int = 0.5,
+) -> Sum:
+  """L = L_mlm + λ_aa L_aa + λ_t L_t + λ_kd L_kd; a weight of 0 leaves one out.
 
-  Attributes:
-    model: The model to train.
-    masking: What it must predict.
-    soft_mask_weight: Weight of a base written in lower case (a repeat).
+  Args:
+    model: The model; heads that the objectives need are added to it.
+    forward: What is hidden, and which region labels are given.
+    masked_modelling: Weight of the hidden bases.
+    amino_acid_marginal: Weight of the residues of hidden codons that were drawn
+      by reverse translation, read off the same probabilities.
+    translation: λ_t.
+    distillation: λ_kd.
+    teacher: What to distil from.
+    soft_mask_weight: Of a base in a repeat, in L_mlm.
+    translation_positions: Codons that count in L_t.
+    smooth_l1_weight: Of the second term of L_kd.
+
+  Raises:
+    ValueError: Distillation without a teacher, or no weight above 0.
   """
-
-  model: LifeCodeConfig
-  masking: UnitMasking = dataclasses.field(default_factory=UnitMasking)
-  soft_mask_weight: float = 1.0
-
-  vocabulary = VOCABULARY
-
-  def init(self, key: PRNGKey) -> tuple[LifeCode, tuple]:
-    """A model with new weights; no state outside the gradient."""
-    return LifeCode(self.model, key=key), ()
-
-  def loss(
-    self,
-    model: LifeCode,
-    aux: tuple,
-    batch: Batch,
-    key: PRNGKey,
-    *,
-    train: bool,
-  ) -> tuple[Scalar, tuple[tuple, dict[str, Mean]]]:
-    """Mean cross-entropy of the hidden bases, in nats."""
-    bits, is_right, is_target = self.bits(model, batch, key, train=train)
-    repeat_weight = jnp.where(batch['soft_mask'], self.soft_mask_weight, 1.0)
-    weight = is_target * repeat_weight
-    total = jnp.sum(weight)
-    loss = jnp.log(2.0) * jnp.sum(bits * weight) / jnp.maximum(total, 1)
-    num_targets = jnp.sum(is_target, dtype=jnp.float32)
-    return loss, (
-      aux,
-      {
-        'bits_per_base': Mean(jnp.sum(bits), num_targets),
-        'accuracy': Mean(jnp.sum(is_right, dtype=jnp.float32), num_targets),
-      },
-    )
-
-  def bits(
-    self, model: LifeCode, batch: Batch, key: PRNGKey, *, train: bool
-  ) -> tuple[Float[Array, 'B N'], Bool[Array, 'B N'], Bool[Array, 'B N']]:
-    """-log2 p of each hidden base, whether it was the best guess, and where.
-
-    N and padding are hidden with their unit but never a target.
-    """
-    sequence = batch['sequence'].astype(jnp.int32)
-    segment_ids = batch['segment_ids']
-    corrupted, is_selected = self.masking(
-      sequence, segment_ids, key, train=train
-    )
-    logits = model.logits(corrupted, segment_ids, batch['positions'])
-    is_target = is_selected & (sequence < 4)
-    # One-hot instead of a gather, whose gradient would be a scatter.
-    truth = jax.nn.one_hot(sequence, 4)
-    surprise = -jnp.sum(jax.nn.log_softmax(logits) * truth, axis=-1)
-    is_right = is_target & (jnp.argmax(logits, axis=-1) == sequence)
-    return is_target * surprise / np.log(2.0), is_right, is_target
+  weights = {
+    MaskedModelling: masked_modelling,
+    AminoAcidMarginal: amino_acid_marginal,
+    Translation: translation,
+    Distillation: distillation,
+  }
+  used = {part: weight for part, weight in weights.items() if weight > 0}
+  if Distillation in used and teacher is None:
+    raise ValueError('distillation needs a teacher')
+  model = dataclasses.replace(
+    model,
+    translation_head=Translation in used,
+    teacher_width=teacher.width if Distillation in used else 0,
+  )
+  of_part = {
+    MaskedModelling: {'soft_mask_weight': soft_mask_weight},
+    Translation: {'positions': translation_positions},
+    Distillation: {'teacher': teacher, 'smooth_l1_weight': smooth_l1_weight},
+  }
+  shared = {'model': model, 'forward': forward or MaskedForward()}
+  return Sum(
+    tuple(part(**shared, **of_part.get(part, {})) for part in used),
+    tuple(map(float, used.values())),
+  )

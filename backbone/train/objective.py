@@ -1,6 +1,7 @@
 """What the trainer knows of a paper: an objective builds a model and a loss."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from flax import nnx
@@ -35,11 +36,29 @@ class Objective(Protocol):
     """
 
 
+@runtime_checkable
+class SharesForward(Objective, Protocol):
+  """An objective whose loss is a score of a forward pass that others share.
+
+  Attributes:
+    forward: Called as forward(model, batch, key, train=…); `Sum` runs equal
+      ones once, so it must compare by value, as frozen dataclasses do.
+  """
+
+  forward: Callable[..., PyTree]
+
+  def score(
+    self, model: nnx.Module, aux: PyTree, batch: Batch, result: PyTree
+  ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
+    """The loss, given what `forward` returned."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sum:
   """A weighted sum of objectives that read one model, built by the first.
 
-  Metrics carry the number of their part: `0/loss`.
+  Metrics carry the name of their part, `Translation/loss`, with its number
+  where two parts have one name.
   """
 
   parts: tuple[Objective, ...]
@@ -51,6 +70,9 @@ class Sum:
         f'Sum has {len(self.parts)} parts and {len(self.weights)} weights; '
         'give one weight for each part, and at least one part'
       )
+    configs = [getattr(part, 'model', None) for part in self.parts]
+    if any(config != configs[0] for config in configs):
+      raise ValueError('the parts of a Sum read one model: give all the same')
 
   @property
   def vocabulary(self):
@@ -72,14 +94,26 @@ class Sum:
     train: bool,
   ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
     """Every part sees the same batch and key."""
-    total, next_aux, metrics = 0.0, [], {}
-    for i, (part, weight) in enumerate(
-      zip(self.parts, self.weights, strict=True)
+    total, next_aux, metrics, results = 0.0, [], {}, {}
+    for name, part, weight, part_aux in zip(
+      self._names(), self.parts, self.weights, aux, strict=True
     ):
-      value, (part_aux, part_metrics) = part.loss(
-        model, aux[i], batch, key, train=train
-      )
-      total = total + weight * value
+      if isinstance(part, SharesForward):
+        if part.forward not in results:
+          result = part.forward(model, batch, key, train=train)
+          results[part.forward] = result
+        scored = part.score(model, part_aux, batch, results[part.forward])
+      else:
+        scored = part.loss(model, part_aux, batch, key, train=train)
+      loss, (part_aux, part_metrics) = scored
+      total = total + weight * loss
       next_aux.append(part_aux)
-      metrics |= {f'{i}/{name}': m for name, m in part_metrics.items()}
+      metrics |= {f'{name}/{k}': m for k, m in part_metrics.items()}
     return total, (tuple(next_aux), metrics)
+
+  def _names(self) -> list[str]:
+    names = [type(part).__name__ for part in self.parts]
+    return [
+      f'{name}{i}' if names.count(name) > 1 else name
+      for i, name in enumerate(names)
+    ]

@@ -31,13 +31,16 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'num_workers': 0,
   }
   config.objective = {
-    'name': 'lifecode.objective:Pretrain',
+    'name': 'lifecode.objective:pretrain',
     'model': {
       'name': 'lifecode.model:LifeCodeConfig',
       'backbone': {'name': 'backbone.model:preset', 'size': '1m'},
-      'base_width': 32,
+      'tokenizer': {'name': 'lifecode.tokenizers:ConvMerge', 'base_width': 32},
     },
-    'masking': {'name': 'lifecode.masking:UnitMasking', 'rate': 0.15},
+    'forward': {
+      'name': 'lifecode.objectives.masked:MaskedForward',
+      'masking': {'name': 'lifecode.masking:UnitMasking', 'rate': 0.15},
+    },
   }
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',
@@ -76,7 +79,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     config.data.batch_size = 256
     config.data.num_workers = 8
     config.objective.model.backbone.size = '350m'
-    config.objective.model.base_width = 256
+    config.objective.model.tokenizer.base_width = 256
     config.optimizer.update(learning_rate=1e-4, warmup_steps=2_000)
     config.train.update(
       steps=100_000,

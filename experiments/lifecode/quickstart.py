@@ -26,13 +26,16 @@ def get_config() -> ConfigDict:
     'seed': 0,
   }
   config.objective = {
-    'name': 'lifecode.objective:Pretrain',
+    'name': 'lifecode.objective:pretrain',
     'model': {
       'name': 'lifecode.model:LifeCodeConfig',
       'backbone': {'name': 'backbone.model:preset', 'size': '1m'},
-      'base_width': 32,
+      'tokenizer': {'name': 'lifecode.tokenizers:ConvMerge', 'base_width': 32},
     },
-    'masking': {'name': 'lifecode.masking:UnitMasking', 'rate': 0.15},
+    'forward': {
+      'name': 'lifecode.objectives.masked:MaskedForward',
+      'masking': {'name': 'lifecode.masking:UnitMasking', 'rate': 0.15},
+    },
   }
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',

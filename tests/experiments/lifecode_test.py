@@ -14,8 +14,8 @@ import pytest
 from backbone.downstream.probe_table import ProbeTable
 from data_pipelines import organism
 from data_pipelines.tasks.organism import OrganismTasks
-from lifecode.objective import Pretrain
-from tests.lifecode.objective_test import TINY
+from lifecode.model import LifeCode
+from tests.lifecode.batches import TINY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = organism.OrganismConfig(
@@ -74,8 +74,7 @@ def test_the_last_line_is_the_summary(smoke):
 
 
 def test_probes_stand_beside_random_weights_and_kmers():
-  objective = Pretrain(model=TINY)
-  model, _ = objective.init(jax.random.key(0))
+  model = LifeCode(TINY, key=jax.random.key(0))
   table = ProbeTable(
     encode='lifecode.model:encode',
     tasks=OrganismTasks(

@@ -39,7 +39,7 @@ def test_sum_weighs_its_parts_and_keeps_their_aux_and_metrics(summed):
   ]
   np.testing.assert_allclose(loss, parts[0] + 0.5 * parts[1], rtol=1e-6)
   assert [int(a['calls']) for a in after] == [1, 1]
-  assert set(metrics) == {'0/loss', '1/loss'}
+  assert set(metrics) == {'Toy0/loss', 'Toy1/loss'}
   assert summed.vocabulary == toy.VOCABULARY
 
 

@@ -1,0 +1,1 @@
+"""What Life-Code learns from, each a file; `Sum` combines them."""

@@ -1,0 +1,123 @@
+"""What the objectives of Life-Code share: one model that reads a masked row."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from backbone.array_types import (
+  Array,
+  Batch,
+  Bool,
+  Float,
+  Int,
+  Mean,
+  PRNGKey,
+  PyTree,
+  Scalar,
+)
+from lifecode.masking import UnitMasking
+from lifecode.model import Encoded, LifeCode, LifeCodeConfig
+from lifecode.regions import RegionLabels
+from lifecode.tokenizers.interface import CODON
+
+
+class MaskedRows(NamedTuple):
+  """Rows after masking, as the model encodes them.
+
+  Attributes:
+    encoded: What the heads read.
+    sequence: The true symbols, [B, N].
+    is_hidden: Selected, and not what stood there, [B, N].
+    is_shown: Selected, but left as it was: known, not predicted, [B, N].
+  """
+
+  encoded: Encoded
+  sequence: Int[Array, 'B N']
+  is_hidden: Bool[Array, 'B N']
+  is_shown: Bool[Array, 'B N']
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedForward:
+  """Hides units and encodes the rest; equal ones are run once in a `Sum`.
+
+  Attributes:
+    masking: What is hidden.
+    regions: Which labels are given.
+  """
+
+  masking: UnitMasking = dataclasses.field(default_factory=UnitMasking)
+  regions: RegionLabels = dataclasses.field(default_factory=RegionLabels)
+
+  def __call__(
+    self, model: LifeCode, batch: Batch, key: PRNGKey, *, train: bool
+  ) -> MaskedRows:
+    sequence = batch['sequence'].astype(jnp.int32)
+    unit = math.lcm(CODON, model.unit)
+    region_key, key = jax.random.fold_in(key, 1), key
+    corrupted, is_selected = self.masking(
+      sequence, batch['segment_ids'], key, train=train, unit=unit
+    )
+    labels = self.regions(batch, model.unit, region_key, train=train)
+    encoded = model.encode(
+      corrupted, batch['segment_ids'], batch['positions'], labels
+    )
+    is_same = (corrupted == sequence).reshape(len(sequence), -1, unit).all(-1)
+    is_same = jnp.repeat(is_same, unit, axis=1)
+    return MaskedRows(
+      encoded, sequence, is_selected & ~is_same, is_selected & is_same
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskedObjective:
+  """An objective on masked rows; a subclass scores them.
+
+  Attributes:
+    model: The model to train.
+    forward: What is hidden from it.
+  """
+
+  model: LifeCodeConfig
+  forward: MaskedForward = dataclasses.field(default_factory=MaskedForward)
+
+  @property
+  def vocabulary(self) -> tuple[str, ...]:
+    return self.model.tokenizer.vocabulary
+
+  def init(self, key: PRNGKey) -> tuple[LifeCode, PyTree]:
+    """A model with new weights; no state outside the gradient."""
+    return LifeCode(self.model, key=key), ()
+
+  def loss(
+    self,
+    model: LifeCode,
+    aux: PyTree,
+    batch: Batch,
+    key: PRNGKey,
+    *,
+    train: bool,
+  ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
+    """Encodes masked rows and scores them."""
+    rows = self.forward(model, batch, key, train=train)
+    return self.score(model, aux, batch, rows)
+
+  def score(
+    self, model: LifeCode, aux: PyTree, batch: Batch, rows: MaskedRows
+  ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
+    """The loss of rows already encoded."""
+    raise NotImplementedError
+
+
+def mean_where(values: Float[Array, '*s'], where: Bool[Array, '*s']) -> Mean:
+  """The mean of what is chosen, over the batch on all devices."""
+  kept = jnp.where(where, values, 0)
+  return Mean(kept.sum(), where.sum(dtype=jnp.float32))
+
+
+def value(mean: Mean) -> Scalar:
+  """Total over weight; 0, not NaN, for a mean of nothing."""
+  return mean.total / jnp.maximum(mean.weight, 1)
