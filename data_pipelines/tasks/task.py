@@ -39,6 +39,7 @@ class Task:
     groups: Examples of one entry depend on each other: intervals are over the
       groups. None where each example stands alone; the units of a sequence are
       always together.
+    notes: What of the source is not in the task, counted: one line each.
   """
 
   name: str
@@ -52,6 +53,7 @@ class Task:
   partner_kind: int = records.GENOME
   genetic_code: int = 1
   groups: Shaped[np.ndarray, 'e'] | None = None
+  notes: tuple[str, ...] = ()
 
   def __post_init__(self):
     if not len(self.sequences) == len(self.labels) == len(self.split):
