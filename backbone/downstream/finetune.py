@@ -1,0 +1,290 @@
+"""Fine-tuning of an encoder on a task: all of it, adapters, or a head alone.
+
+Epoch and learning rate are chosen on validation; test is scored once.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from tqdm import tqdm
+
+from backbone.array_types import PyTree
+from backbone.downstream import heads, lora, metrics
+from backbone.downstream.batches import Batches, BatchShape
+from backbone.downstream.lora import LoRAConfig
+from backbone.downstream.network import Network, predict, update
+from backbone.downstream.probe import Encode
+from backbone.downstream.targets import make_targets
+from backbone.train.optim import AdamW
+from backbone.train.state import TrainingError, split_model
+from data_pipelines.tasks import Task
+
+Mode = Literal['full', 'lora', 'frozen']
+
+_VALUE_ONLY = metrics.Bootstrap(num_resamples=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuneConfig:
+  """What is trained, and how.
+
+  Attributes:
+    mode: Everything, low-rank adapters, or nothing but the head.
+    learning_rates: Peaks, chosen among on validation.
+    weight_decay: Decoupled; norms and biases have none. In mode 'full' what
+      `encode` does not use (a pretraining head) decays all the same.
+    epochs: Passes over train at most; the cosine ends with the last.
+    warmup: Share of the updates in which the learning rate rises.
+    patience: Epochs without a better validation score until training stops.
+    clip_norm: Largest global norm of the gradient.
+    lora: Of mode 'lora'.
+    batches: Examples of an update, and what goes through the encoder at once.
+    seed: Of the order of examples, the head and the adapters.
+    bootstrap: Of the test score.
+  """
+
+  mode: Mode = 'full'
+  learning_rates: tuple[float, ...] = (1e-4,)
+  weight_decay: float = 0.1
+  epochs: int = 20
+  warmup: float = 0.01
+  patience: int = 3
+  clip_norm: float = 1.0
+  lora: LoRAConfig = dataclasses.field(default_factory=LoRAConfig)
+  batches: BatchShape = dataclasses.field(default_factory=BatchShape)
+  seed: int = 0
+  bootstrap: metrics.Bootstrap = dataclasses.field(
+    default_factory=metrics.Bootstrap
+  )
+
+  def __post_init__(self):
+    if self.mode not in get_args(Mode):
+      raise ValueError(f'mode {self.mode!r} is none of {get_args(Mode)}')
+    if not self.learning_rates or min(self.learning_rates) <= 0:
+      raise ValueError(f'learning_rates={self.learning_rates}; not positive')
+    if min(self.epochs, self.patience) < 1:
+      raise ValueError('epochs and patience must be at least 1')
+    if not 0 <= self.warmup < 1:
+      raise ValueError(f'warmup={self.warmup}; it must be in [0, 1)')
+
+  def optimizer(self, steps: int) -> AdamW:
+    """With a peak of 1: updates are multiplied by the learning rate.
+
+    So that all learning rates share a compilation.
+    """
+    return AdamW(
+      learning_rate=1.0,
+      warmup_steps=int(self.warmup * steps),
+      weight_decay=self.weight_decay,
+      clip_norm=self.clip_norm,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+  """What was seen after a pass over train.
+
+  Attributes:
+    learning_rate: Peak.
+    epoch: From 1.
+    train_loss: Mean over the batches of the epoch.
+    loss: Mean over what is labelled in validation.
+    value: The task's metric on validation.
+  """
+
+  learning_rate: float
+  epoch: int
+  train_loss: float
+  loss: float
+  value: float
+
+  @property
+  def rank(self) -> tuple[float, float]:
+    """Greater is better; the loss decides between equal scores."""
+    return self.value, -self.loss
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuned:
+  """An encoder with its head, of the best epoch.
+
+  Attributes:
+    network: Their static half.
+    trained: 'head', and by mode 'model' or 'adapters'.
+    frozen: The encoder's parameters that were not trained, as they were.
+    history: Every epoch of every learning rate.
+    best: The one that `trained` is of.
+  """
+
+  network: Network
+  trained: PyTree
+  frozen: PyTree
+  history: tuple[Epoch, ...]
+  best: Epoch
+
+  @property
+  def model(self) -> nnx.Module:
+    """The encoder, adapters merged."""
+    params = self.network.params(self.trained, self.frozen)
+    return nnx.merge(self.network.graph, params)
+
+  @property
+  def num_trained(self) -> int:
+    """Trained parameters, the head's included."""
+    return sum(leaf.size for leaf in jax.tree.leaves(self.trained))
+
+
+class _Fit:
+  """One task and one encoder, to be fitted and scored."""
+
+  def __init__(
+    self,
+    task: Task,
+    encode: Encode,
+    model: nnx.Module,
+    config: FineTuneConfig,
+  ):
+    self._task = task
+    self._config = config
+    self._targets = make_targets(task)
+    self._batches = Batches(task, self._targets.values, config.batches)
+    graph, self._params = split_model(model)
+    self._frozen = {} if config.mode == 'full' else self._params
+    self._network = Network(
+      encode=encode,
+      graph=graph,
+      lora=config.lora,
+      pooling=task.pooling,
+      is_pair=task.partners is not None,
+    )
+
+  def __call__(self) -> FineTuned:
+    """The best epoch of the best learning rate."""
+    best, kept, history = None, None, []
+    for learning_rate in self._config.learning_rates:
+      for epoch, trained in self._epochs(learning_rate):
+        history.append(epoch)
+        if best is None or epoch.rank > best.rank:
+          # The next update writes over `trained`.
+          best, kept = epoch, jax.tree.map(jnp.copy, trained)
+    return FineTuned(self._network, kept, self._frozen, tuple(history), best)
+
+  def score(
+    self, trained: PyTree, split: str, bootstrap: metrics.Bootstrap
+  ) -> tuple[metrics.Score, float]:
+    """The metric on all of a split, and the mean loss."""
+    outputs, losses, example = predict(
+      self._network, trained, self._frozen, self._batches.of(split)
+    )
+    groups = self._task.groups
+    score = metrics.score(
+      self._task.metric,
+      np.concatenate([self._targets.truth[i] for i in np.unique(example)]),
+      self._targets.predicted(outputs),
+      bootstrap,
+      example if groups is None else np.asarray(groups)[example],
+    )
+    return score, float(losses.mean())
+
+  def _initial(self) -> PyTree:
+    """Parameters to be trained, apart from those of the given model."""
+    head_key, adapter_key = jax.random.split(jax.random.key(self._config.seed))
+    _, batch = next(self._batches.of('train'))
+    call = jax.tree.map(lambda x: x[0], batch)
+    features = jax.eval_shape(self._network.features, self._params, call)
+    trained = {
+      'head': heads.init(
+        features.shape[-1], self._targets.num_outputs, head_key
+      )
+    }
+    if self._config.mode == 'full':
+      trained['model'] = jax.tree.map(jnp.copy, self._params)
+    if self._config.mode == 'lora':
+      trained['adapters'] = lora.init(
+        self._params, self._config.lora, adapter_key
+      )
+    return trained
+
+  def _epochs(self, learning_rate: float) -> Iterator[tuple[Epoch, PyTree]]:
+    """Epochs until patience ends, each with what is trained so far."""
+    config = self._config
+    steps = config.epochs * self._batches.num('train')
+    optimizer = config.optimizer(steps)
+    trained = self._initial()
+    opt_state = optimizer.transform(steps).init(trained)
+    description = f'{self._task.name} {config.mode} {learning_rate:g}'
+    best, since_best = None, 0
+    with tqdm(total=steps, desc=description, disable=None) as progress:
+      for number in range(1, config.epochs + 1):
+        losses = []
+        rng = np.random.default_rng([config.seed, number])
+        for _, batch in self._batches.of('train', rng):
+          trained, opt_state, loss = update(
+            self._network,
+            optimizer,
+            steps,
+            trained,
+            opt_state,
+            self._frozen,
+            batch,
+            learning_rate,
+          )
+          losses.append(loss)
+          progress.update()
+        epoch = self._epoch(trained, learning_rate, number, losses)
+        progress.set_postfix(epoch=number, validation=f'{epoch.value:.3f}')
+        yield epoch, trained
+        if best is None or epoch.rank > best:
+          best, since_best = epoch.rank, 0
+        else:
+          since_best += 1
+        if since_best == config.patience:
+          return
+
+  def _epoch(
+    self, trained: PyTree, learning_rate: float, number: int, losses: list
+  ) -> Epoch:
+    score, loss = self.score(trained, 'validation', _VALUE_ONLY)
+    train_loss = float(np.mean(jax.device_get(losses)))
+    if not np.isfinite(train_loss + loss):
+      raise TrainingError(
+        f'{self._task.name}: a loss of epoch {number} is not finite at '
+        f'learning rate {learning_rate:g}; take a lower one'
+      )
+    return Epoch(learning_rate, number, train_loss, loss, score.value)
+
+
+def fit(
+  task: Task,
+  encode: Encode,
+  model: nnx.Module,
+  config: FineTuneConfig | None = None,
+) -> FineTuned:
+  """Fits on train and chooses on validation; test is not looked at.
+
+  `model` stays as it is.
+
+  Raises:
+    InputError: The task cannot be fitted (see `make_targets`).
+    TrainingError: A loss was not finite.
+  """
+  return _Fit(task, encode, model, config or FineTuneConfig())()
+
+
+def evaluate(
+  task: Task,
+  encode: Encode,
+  model: nnx.Module,
+  config: FineTuneConfig | None = None,
+) -> tuple[metrics.Score, FineTuned]:
+  """The score on the whole of test of what `fit` gives, and that."""
+  config = config or FineTuneConfig()
+  fitted = _Fit(task, encode, model, config)
+  tuned = fitted()
+  score, _ = fitted.score(tuned.trained, 'test', config.bootstrap)
+  return score, tuned
