@@ -37,13 +37,13 @@ def main(argv: Sequence[str]) -> int:
     command_line.validate(config)
     return _run(config, file, workdir, argv)
   except common.ConfigError as error:
-    return _complain(error)
+    return complain(error)
 
 
 def _run(
   config: dict[str, Any], file: str, workdir: pathlib.Path, argv: Sequence[str]
 ) -> int:
-  finished = _read_finished(workdir, config)
+  finished = read_finished(workdir, config)
   if finished:
     _print_results(workdir, finished)
     return 0
@@ -54,18 +54,18 @@ def _run(
   try:
     summary = _train_and_tabulate(config, file, workdir, argv)
   except (errors.InputError, checkpoint.CheckpointError) as error:
-    return _complain(error)
+    return complain(error)
   except loop.Diverged as error:
-    return _complain(error, EXIT_DIVERGED)
+    return complain(error, EXIT_DIVERGED)
   except OSError as error:
     if error.errno != errno.ENOSPC:
       raise
-    return _complain(f'{workdir}: the disk is full')
+    return complain(f'{workdir}: the disk is full')
   except loop.TrainingError as error:
-    return _complain(error)
+    return complain(error)
   except loop.Interrupted as error:
     text = f'{error}; the same command goes on from there'
-    return _complain(text, EXIT_INTERRUPTED)
+    return complain(text, EXIT_INTERRUPTED)
   _print_results(workdir, summary)
   return 0
 
@@ -73,16 +73,23 @@ def _run(
 def _train_and_tabulate(
   config: dict[str, Any], file: str, workdir: pathlib.Path, argv: Sequence[str]
 ) -> dict[str, Any]:
+  tables = [
+    common.build(table, where)
+    for where, table in command_line.table_configs(config)
+  ]
+  trained, context = train(config, workdir)
+  rows = [row for table in tables for row in table.rows(context)]
+  return _finish(config, file, workdir, argv, trained, rows, context)
+
+
+def train(config: Mapping[str, Any], workdir: pathlib.Path) -> tuple[Any, Any]:
+  """The end of the run and its `Context`; of a finished run, read again."""
   from backbone.train import loop
 
   mesh = common.build(command_line.mesh_config(config), 'config.mesh')
   objective = common.build(config['objective'], 'config.objective')
   optimizer = common.build(config['optimizer'], 'config.optimizer')
   run = common.build(command_line.run_config(config), 'config.train')
-  tables = [
-    common.build(table, where)
-    for where, table in command_line.table_configs(config)
-  ]
   try:
     optimizer.schedule(run.steps)
   except ValueError as error:
@@ -97,11 +104,11 @@ def _train_and_tabulate(
     workdir=workdir,
     mesh=mesh,
     seed=config['seed'],
-    config=config,
+    config=dict(config),
   )
-  context = _context(trained, objective, data, mesh, config['seed'], workdir)
-  rows = [row for table in tables for row in table.rows(context)]
-  return _finish(config, file, workdir, argv, trained, rows, data, mesh)
+  return trained, _context(
+    trained, objective, data, mesh, config['seed'], workdir
+  )
 
 
 def _build_data(config: Mapping[str, Any], workdir: pathlib.Path) -> Any:
@@ -137,7 +144,7 @@ def _context(trained, objective, data, mesh, seed, workdir):
   )
 
 
-def _finish(config, file, workdir, argv, trained, rows, data, mesh):
+def _finish(config, file, workdir, argv, trained, rows, context):
   from backbone.train import metrics, state
   from experiments import report
 
@@ -161,7 +168,7 @@ def _finish(config, file, workdir, argv, trained, rows, data, mesh):
     lines=lines,
     rows=rows,
     summary=summary,
-    facts=report.facts(trained, data, mesh),
+    facts=report.facts(trained, context.data, context.mesh),
   )
   write_aside(workdir / 'report.html', html)
   finished = {'config': config, 'summary': summary}
@@ -169,9 +176,10 @@ def _finish(config, file, workdir, argv, trained, rows, data, mesh):
   return summary
 
 
-def _read_finished(
+def read_finished(
   workdir: pathlib.Path, config: Mapping[str, Any]
 ) -> dict[str, Any] | None:
+  """The summary of a run of exactly this configuration, if it is finished."""
   path = workdir / 'finished.json'
   if not path.exists() or not (workdir / 'results.json').exists():
     return None
@@ -228,7 +236,8 @@ def _plain(value: Any) -> Any:
   return None if is_bad else value
 
 
-def _complain(error: Any, code: int = EXIT_MEND) -> int:
+def complain(error: Any, code: int = EXIT_MEND) -> int:
+  """Prints one line; returns the exit code."""
   text = ' '.join(str(error).split())
   print(f'error: {text}', file=sys.stderr, flush=True)
   return code

@@ -1,11 +1,17 @@
-"""Life-Code: masked modelling of whole units on genomes and their CDS.
+"""Life-Code: codon units of genomes, CDS, RNA and proteins, masked.
 
   python -m experiments.run --config=experiments/lifecode/pretrain.py:cpu \
       --config.data.path=DIR --workdir=W
 
 DIR holds data sets made by `python -m data_pipelines.build omics`.
 Paper: Life-Code (arXiv:2502.07299), abstract; no setting of it is published, so
-every number here is our choice (docs: lifecode/README.md).
+every number here is our choice (lifecode/README.md). The loss is masked
+modelling, the residue where a codon was drawn, and translation; `,distil` adds
+distillation from features that `python -m lifecode.teacher.cache` wrote (or,
+with 350m, from ESM-2 650M, run beside the student):
+
+  --config=experiments/lifecode/pretrain.py:cpu,distil \
+      --config.data.features=CACHE --config.objective.teacher.path=CACHE
 
   :smoke  a dozen steps of a tiny model, seconds; checks that all parts fit
   :cpu    1 M parameters, 2 cores, minutes (docs/results/pretrain_cpu.md)
@@ -18,9 +24,11 @@ from experiments import common
 
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
-  size = common.choose(arg, ('smoke', 'cpu', '350m'))
+  name, _, option = arg.partition(',')
+  size = common.choose(name, ('smoke', 'cpu', '350m'))
+  is_distilled = bool(common.choose(option, ('distil',)))
   config = ConfigDict()
-  config.title = f'Life-Code masked pretraining, {size}'
+  config.title = f'Life-Code pretraining, {arg}'
   config.seed = 0
   config.data = {
     'name': 'data_pipelines.pipeline:Shards',
@@ -29,19 +37,43 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'batch_size': 8,
     'seed': 0,
     'num_workers': 0,
+    'weights': {'genome': 0.60, 'cds': 0.25, 'rna': 0.10, 'protein': 0.05},
   }
   config.objective = {
     'name': 'lifecode.objective:pretrain',
     'model': {
       'name': 'lifecode.model:LifeCodeConfig',
       'backbone': {'name': 'backbone.model:preset', 'size': '1m'},
-      'tokenizer': {'name': 'lifecode.tokenizers:ConvMerge', 'base_width': 32},
+      'tokenizer': {
+        'name': 'lifecode.tokenizers:ConvMerge',
+        'base_width': 32,
+        'convolution_size': 5,
+        'head': 'bases',
+      },
+      'region_embedding': True,
     },
     'forward': {
       'name': 'lifecode.objectives.masked:MaskedForward',
       'masking': {'name': 'lifecode.masking:UnitMasking', 'rate': 0.15},
+      'regions': {'name': 'lifecode.regions:RegionLabels', 'dropout': 0.5},
     },
+    'masked_modelling': 1.0,
+    'amino_acid_marginal': 1.0,
+    'translation': 1.0,
+    'distillation': 0.5 if is_distilled else 0.0,
   }
+  if is_distilled and size == '350m':
+    config.objective.teacher = {
+      'name': 'lifecode.teacher.features:Online',
+      'weights': '',
+      'dtype': 'bfloat16',
+    }
+  elif is_distilled:
+    config.data.features = ''
+    config.objective.teacher = {
+      'name': 'lifecode.teacher.features:Cached',
+      'path': '',
+    }
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',
     'learning_rate': 3e-3,

@@ -21,7 +21,7 @@ from lifecode.objectives.masked import (
   mean_where,
   value,
 )
-from lifecode.teacher.features import Teacher
+from lifecode.teacher.features import Teacher, untaught_residues
 from lifecode.tokenizers.interface import CODON
 
 _EPSILON = 1e-6
@@ -75,6 +75,7 @@ class Distillation(MaskedObjective):
           cosine, is_taught & rows.is_hidden[:, ::CODON]
         ),
         'cosine': mean_where(cosine, is_taught),
+        'untaught_residues': untaught_residues(self.teacher, batch),
       },
     )
 

@@ -1,0 +1,178 @@
+"""A reproduced table as a page: Markdown, JSON and a picture."""
+
+import json
+import pathlib
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments import report, run
+
+Cells = Sequence[Mapping[str, Any]]
+
+
+def write(
+  table: Mapping[str, Any], cells: Cells, out: pathlib.Path, command: str
+) -> str:
+  """Writes results.json, table.md and table.png; returns the Markdown."""
+  from backbone.train import checkpoint
+
+  kept = [{k: v for k, v in cell.items() if k != 'entry'} for cell in cells]
+  run.write_aside(out / 'results.json', json.dumps(kept, indent=1))
+  stamp = time.strftime('%Y-%m-%d', time.gmtime())
+  lines = [
+    f'# {table["title"]}',
+    '',
+    f'{stamp}, commit {checkpoint.code_version()}, tier {table["tier"]}.',
+    '',
+    f'```bash\npython -m experiments.reproduce {command}\n```',
+    '',
+    table['note'],
+    '',
+    *_grid(table, kept),
+    '',
+    *_findings(table, kept),
+  ]
+  text = '\n'.join(lines) + '\n'
+  run.write_aside(out / 'table.md', text)
+  _draw(table, kept, out / 'table.png')
+  return text
+
+
+def summarize(cells: Cells) -> dict[str, float]:
+  """Mean over the seeds; the lowest and highest bound of their intervals."""
+  return {
+    'value': statistics.fmean(cell['value'] for cell in cells),
+    'low': min(cell['low'] for cell in cells),
+    'high': max(cell['high'] for cell in cells),
+  }
+
+
+def _columns(cells: Cells) -> list[str]:
+  found = dict.fromkeys(cell['column'] for cell in cells)
+  # Controls first, what was trained last.
+  controls = [c for c in ('random_weights', 'kmer', 'rule') if c in found]
+  return [*controls, *(c for c in found if c not in controls)]
+
+
+def _of(cells: Cells, task: str, column: str) -> list[Mapping[str, Any]]:
+  return [c for c in cells if (c['task'], c['column']) == (task, column)]
+
+
+def _grid(table: Mapping[str, Any], cells: Cells) -> list[str]:
+  columns = _columns(cells)
+  published = table.get('published', {})
+  head = ['task', 'omics', 'metric', *columns, 'published']
+  lines = [_line(head), _line(['---'] * len(head))]
+  for name, entry in table['tasks'].items():
+    shown = [_text(_of(cells, name, column)) for column in columns]
+    metric = _of(cells, name, columns[0])[0]['metric']
+    quoted = '; '.join(
+      f'{p["model"]} {p["value"]:g} ({p["source"]})'
+      for p in published.get(name, ())
+    )
+    lines.append(_line([name, entry['omics'], metric, *shown, quoted or '-']))
+  return lines
+
+
+def _line(cells: Sequence[str]) -> str:
+  return f'| {" | ".join(cells)} |'
+
+
+def _text(cells: Cells) -> str:
+  if not cells:
+    return '-'
+  text = '{value:.3f} [{low:.3f}, {high:.3f}]'.format(**summarize(cells))
+  chosen = cells[0].get('features')
+  return f'{text} ({chosen})' if chosen else text
+
+
+def _findings(table: Mapping[str, Any], cells: Cells) -> list[str]:
+  """Who is ahead, in sentences: of random weights, and of counts."""
+  base = table['random_weights_of']
+  lines = []
+  trained = [c for c in _columns(cells) if c in table['runs']]
+  for column in trained:
+    against = 'random_weights'
+    lines.append(_ahead(table, cells, column, against))
+    if column != base:
+      lines.append(_ahead(table, cells, column, base))
+  for column in trained:
+    behind = [
+      name
+      for name in table['tasks']
+      if _mean(cells, name, 'kmer') >= _mean(cells, name, column)
+    ]
+    lines.append(
+      f'- Counts of k-mers are as good or better than `{column}` on '
+      f'{len(behind)} of {len(table["tasks"])} tasks'
+      f'{": " + ", ".join(behind) if behind else ""}.'
+    )
+  return lines
+
+
+def _ahead(
+  table: Mapping[str, Any], cells: Cells, column: str, other: str
+) -> str:
+  ahead, surely = [], []
+  for name in table['tasks']:
+    one = {c['seed']: c['value'] for c in _of(cells, name, column)}
+    two = {c['seed']: c['value'] for c in _of(cells, name, other)}
+    if _mean(cells, name, column) > _mean(cells, name, other):
+      ahead.append(name)
+    if min(one.values()) > max(two.values()):
+      surely.append(name)
+  return (
+    f'- `{column}` is ahead of `{other}` on {len(ahead)} of '
+    f'{len(table["tasks"])} tasks (means of {len(table["seeds"])} seeds), with '
+    f'its worst seed ahead of the best on {len(surely)}: '
+    f'{", ".join(surely) or "none"}.'
+  )
+
+
+def _mean(cells: Cells, task: str, column: str) -> float:
+  return summarize(_of(cells, task, column))['value']
+
+
+def _draw(table: Mapping[str, Any], cells: Cells, path: pathlib.Path) -> None:
+  """A line for each task, a dot and an interval for each column."""
+  from matplotlib.figure import Figure
+
+  columns, names = _columns(cells), list(table['tasks'])
+  height = 0.9 + (0.16 * len(columns) + 0.16) * len(names)
+  figure = Figure(figsize=(8, height), layout='constrained')
+  axes = figure.subplots()
+  for i, name in enumerate(names):
+    for j, column in enumerate(columns):
+      chosen = _of(cells, name, column)
+      if not chosen:
+        continue
+      found = summarize(chosen)
+      y = i + (j - (len(columns) - 1) / 2) * 0.8 / len(columns)
+      colour = report.COLOURS[j % len(report.COLOURS)]
+      axes.plot([found['low'], found['high']], [y, y], color=colour, lw=1.6)
+      label = column if i == 0 or column == 'rule' else None
+      axes.plot([found['value']], [y], 'o', color=colour, ms=4, label=label)
+  axes.set_yticks(range(len(names)), names)
+  axes.set_ylim(len(names) - 0.4, -0.6)
+  axes.set_xlabel('score on test; interval over examples and seeds')
+  axes.grid(axis='x', color=report.GRID)
+  axes.set_axisbelow(True)
+  for side in ('top', 'right', 'left'):
+    axes.spines[side].set_visible(False)
+  axes.tick_params(axis='y', length=0)
+  axes.set_title(table['title'], loc='left', fontsize=11)
+  handles, labels = axes.get_legend_handles_labels()
+  unique = dict(zip(labels, handles, strict=True))
+  axes.legend(
+    unique.values(),
+    unique.keys(),
+    frameon=False,
+    loc='upper left',
+    bbox_to_anchor=(1.0, 1.0),
+    fontsize=9,
+  )
+  aside = path.with_name('aside.png')
+  figure.savefig(aside, dpi=150)
+  aside.replace(path)
