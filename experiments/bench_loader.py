@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from data_pipelines.pipeline import Shards
-from data_pipelines.records import BASES, PHASE_NONE
+from data_pipelines.records import BASES, NO_RESIDUE, PHASE_NONE
 
 _CODES = bytes(
   BASES.index(chr(c).upper()) if chr(c).upper() in BASES else BASES.index('N')
@@ -128,6 +128,7 @@ def _empty_row(row_length: int) -> dict[str, np.ndarray]:
     'positions': np.zeros(row_length, np.int32),
     'kind': np.zeros(row_length, np.uint8),
     'codon_phase': np.full(row_length, PHASE_NONE, np.uint8),
+    'amino_acid': np.full(row_length, NO_RESIDUE, np.uint8),
     'genetic_code': np.zeros(row_length, np.uint8),
     'soft_mask': np.zeros(row_length, bool),
     'codon_is_sampled': np.zeros(row_length, bool),

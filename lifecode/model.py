@@ -127,8 +127,8 @@ class LifeCode(nnx.Module):
     return hidden.reshape(rows, length // per_codon, per_codon, width).mean(2)
 
 
-def encode(model: LifeCode, batch: Batch) -> Float[Array, 'B N//3 D']:
-  """Vectors of the codons of a packed batch, for probes and tables."""
+def encode(model: LifeCode, batch: Batch) -> Float[Array, 'B _ D']:
+  """Vectors of the N // 3 codons of a packed batch, for probes and tables."""
   sequence = batch['sequence'].astype(jnp.int32)
   encoded = model.encode(
     sequence,

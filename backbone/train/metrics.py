@@ -127,5 +127,6 @@ def progress_bar(*, start: int, steps: int, is_shown: bool) -> tqdm.tqdm:
 
 
 def values(metrics: Mapping[str, Mean]) -> dict[str, float]:
-  """Totals over weights, as plain numbers."""
-  return {name: Mean(*mean).value() for name, mean in metrics.items()}
+  """Totals over weights, as plain numbers; a mean of nothing is left out."""
+  means = {name: Mean(*mean) for name, mean in metrics.items()}
+  return {n: mean.value() for n, mean in means.items() if float(mean.weight)}

@@ -106,4 +106,7 @@ def codons(data: pathlib.Path) -> Object:
 
 def coding(data: pathlib.Path) -> Object:
   """Codons of variants: only those of mutated residues change."""
-  return {'name': 'data_pipelines.tasks.variants:Coding', 'codons': codons(data)}
+  return {
+    'name': 'data_pipelines.tasks.variants:Coding',
+    'codons': codons(data),
+  }

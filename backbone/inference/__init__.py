@@ -1,0 +1,1 @@
+"""Trained encoders on sequences of any length."""
