@@ -93,6 +93,11 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
       'split': 'test',
       'max_rows': 512,
     },
+    'residue_bits': {
+      'name': 'lifecode.residue_evaluation:ResidueBits',
+      'split': 'test',
+      'max_rows': 512,
+    },
   }
   if size == 'smoke':
     config.data.row_length = 192
@@ -106,6 +111,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
       checkpoint_every=6,
     )
     config.tables.masked_bits.max_rows = 4
+    config.tables.residue_bits.max_rows = 4
   if size == '350m':
     config.data.row_length = 6_144
     config.data.batch_size = 256
@@ -121,4 +127,5 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
       checkpoint_every=1_000,
     )
     config.tables.masked_bits.max_rows = 4_096
+    config.tables.residue_bits.max_rows = 4_096
   return config

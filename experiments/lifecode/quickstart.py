@@ -1,4 +1,4 @@
-"""Life-Code in minutes: masked modelling on a simulated organism, then probes.
+"""Life-Code in minutes: a simulated organism, masked, translated and probed.
 
   python -m experiments.run --config=experiments/lifecode/quickstart.py \
       --workdir=runs/quickstart
@@ -36,6 +36,8 @@ def get_config() -> ConfigDict:
       'name': 'lifecode.objectives.masked:MaskedForward',
       'masking': {'name': 'lifecode.masking:UnitMasking', 'rate': 0.15},
     },
+    'amino_acid_marginal': 1.0,
+    'translation': 1.0,
   }
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',
@@ -50,6 +52,10 @@ def get_config() -> ConfigDict:
     'checkpoint_every': 75,
   }
   config.tables = {
+    'residue_bits': {
+      'name': 'lifecode.residue_evaluation:ResidueBits',
+      'split': 'test',
+    },
     'probes': {
       'name': 'backbone.downstream.probe_table:ProbeTable',
       'table': 'organism',
