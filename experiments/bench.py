@@ -5,8 +5,9 @@
           --shards
   step    a training step of a hybrid of 130 M beside its all-softmax control,
           by length, compiler-estimated for the chips of --topology
-  fit     whether a step of the preset --size on one row of --bases, split over
-          the chips of --topology, compiles, and what it holds
+  fit     whether a step of the preset --size on --rows rows of --bases, over
+          the chips of --topology, compiles, and what it holds; with --teacher
+          of all objectives, distillation from an ESM-2 of that size among them
 
 Prints tables; with --json also the rows, one JSON object a line. The torch
 columns need the extra `parity`, topologies the extra `tpu`.
@@ -22,7 +23,7 @@ import tempfile
 
 from backbone import memory
 from data_pipelines import organism
-from experiments import bench_loader, bench_step, bench_train
+from experiments import bench_fit, bench_loader, bench_step, bench_train
 
 
 def main(argv: list[str]) -> int:
@@ -38,8 +39,17 @@ def main(argv: list[str]) -> int:
     rows = bench_step.measure(options.topology, options.lengths)
     print(bench_step.format_table(rows), flush=True)
   else:
-    rows = [bench_step.fit(options.topology, options.size, options.bases)]
-    print(bench_step.format_fit(rows[0]), flush=True)
+    objective = (
+      bench_fit.everything(options.size, options.teacher)
+      if options.teacher
+      else bench_fit.masked(options.size)
+    )
+    rows = [
+      bench_fit.measure(
+        options.topology, objective, options.rows, options.bases
+      )
+    ]
+    print(bench_fit.format_measured(rows[0]), flush=True)
   if options.json:
     print('\n'.join(json.dumps(row) for row in rows))
   return 0
@@ -59,7 +69,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     help='tokens of a row, as 2048,4096',
   )
   parser.add_argument('--size', default='350m', help='a preset')
+  parser.add_argument('--rows', type=int, default=1)
   parser.add_argument('--bases', type=int, default=2**20)
+  parser.add_argument('--teacher', help='size of ESM-2, as 650m')
   parser.add_argument('--json', action='store_true')
   options = parser.parse_args(argv)
   if (options.fasta is None) != (options.shards is None):

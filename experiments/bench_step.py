@@ -1,4 +1,4 @@
-"""A training step on a TPU that is not here: its time, or whether it fits.
+"""The time of a training step on a TPU that is not here.
 
 Estimates by the TPU's own compiler (`backbone/kernels/estimate.py`). They leave
 out waiting for memory inside kernels, traffic between chips that the compiler
@@ -6,15 +6,20 @@ has no figure for, the host, and the start of each program.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
-import jax.numpy as jnp
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from backbone import sharding
+from backbone.array_types import PyTree
 from backbone.kernels import estimate
-from backbone.model import BackboneConfig, preset
+from backbone.model import BackboneConfig
 from backbone.train import optim, state
+from backbone.train.objective import Objective
+from backbone.train.state import TrainState
+from data_pipelines.rows import PACKED
 from lifecode.model import LifeCodeConfig
 from lifecode.objective import pretrain
 from lifecode.tokenizers import ConvMerge
@@ -43,34 +48,36 @@ LENGTHS = (1_024, 2_048, 4_096, 8_192, 16_384, 32_768)
 _TOKENS_PER_STEP = 8 * 4_096
 
 
-def trace(backbone: BackboneConfig, mesh, rows: int, length: int):
-  """The masked-modelling step on `mesh`, traced, and its parameters.
+def objective(backbone: BackboneConfig) -> Objective:
+  """Masked modelling on that encoder."""
+  tokenizer = ConvMerge(base_width=backbone.width // 4)
+  return pretrain(LifeCodeConfig(backbone, tokenizer))
+
+
+def trace(
+  objective: Objective, mesh: Mesh, rows: int, length: int
+) -> tuple[Any, TrainState]:
+  """A training step on `mesh`, traced, and the state it moves.
 
   Args:
     length: Tokens of a row, of three bases each.
   """
-  tokenizer = ConvMerge(base_width=backbone.width // 4)
-  objective = pretrain(LifeCodeConfig(backbone, tokenizer))
   transform = optim.AdamW().transform(1_000)
   graphdef, abstract = state.abstract_state(objective, transform, mesh=mesh)
   batch = {
     name: jax.ShapeDtypeStruct((rows, CODON * length), dtype)
-    for name, dtype in {
-      'sequence': jnp.uint8,
-      'segment_ids': jnp.int32,
-      'positions': jnp.int32,
-      'kind': jnp.uint8,
-      'codon_phase': jnp.uint8,
-      'soft_mask': jnp.bool,
-      'codon_is_sampled': jnp.bool,
-    }.items()
+    for name, (dtype, _) in PACKED.items()
   }
   step = state.make_step(
     objective, transform, graphdef, abstract, jax.random.key(0), mesh=mesh
   )
   with jax.set_mesh(mesh):
-    traced = step.trace(abstract, batch)
-  return traced, sum(x.size for x in jax.tree.leaves(abstract.params))
+    return step.trace(abstract, batch), abstract
+
+
+def num_parameters(tree: PyTree) -> int:
+  """Numbers in all arrays of `tree`."""
+  return sum(x.size for x in jax.tree.leaves(tree))
 
 
 def measure(topology: str, lengths: tuple[int, ...] = LENGTHS) -> list[dict]:
@@ -81,7 +88,7 @@ def measure(topology: str, lengths: tuple[int, ...] = LENGTHS) -> list[dict]:
   for length in tqdm(lengths, desc='compile', unit='length', disable=None):
     for name, backbone in ENCODERS.items():
       num_rows = max(_TOKENS_PER_STEP // length, mesh.size)
-      traced, parameters = trace(backbone, mesh, num_rows, length)
+      traced, held = trace(objective(backbone), mesh, num_rows, length)
       cost = compiler.of(traced)
       rows.append(
         {
@@ -89,7 +96,7 @@ def measure(topology: str, lengths: tuple[int, ...] = LENGTHS) -> list[dict]:
           'topology': topology,
           'length': length,
           'rows': num_rows,
-          'parameters': parameters,
+          'parameters': num_parameters(held.params),
           'estimated_seconds': cost.seconds,
           'kernel_seconds': sum(kernel.seconds for kernel in cost.kernels),
           'bytes_per_device': cost.memory.temp_size_in_bytes
@@ -97,30 +104,6 @@ def measure(topology: str, lengths: tuple[int, ...] = LENGTHS) -> list[dict]:
         }
       )
   return rows
-
-
-def fit(topology: str, size: str, num_bases: int) -> dict:
-  """Whether a row of `num_bases`, split over all chips, can be trained on."""
-  compiler = estimate.Compiler(topology)
-  mesh = sharding.make_mesh(data=1, seq=-1, devices=compiler.devices)
-  tokens = -(-num_bases // CODON)
-  # Every chip has as many tokens; the row ends in padding.
-  tokens += -tokens % mesh.size
-  traced, parameters = trace(preset(size), mesh, 1, tokens)
-  cost = compiler.of(traced)
-  memory = cost.memory
-  return {
-    'topology': topology,
-    'chips': mesh.size,
-    'tokens': tokens,
-    'parameters': parameters,
-    'argument_bytes': memory.argument_size_in_bytes,
-    'temporary_bytes': memory.temp_size_in_bytes,
-    'bytes_per_device': memory.temp_size_in_bytes
-    + memory.argument_size_in_bytes,
-    'estimated_seconds': cost.seconds,
-    'moved_bytes': cost.moved,
-  }
 
 
 def format_table(rows: list[dict]) -> str:
@@ -142,22 +125,3 @@ def format_table(rows: list[dict]) -> str:
     f'{row["encoder"]} {row["parameters"] / 1e6:.1f} M' for row in rows[:2]
   )
   return '\n'.join([*lines, '', f'Parameters: {sizes}.'])
-
-
-def format_fit(row: dict) -> str:
-  """One sentence a figure."""
-  per_chip = row['tokens'] // row['chips']
-  moved = ', '.join(
-    f'{kind} {size / 1e6:,.1f} MB'
-    for kind, size in sorted(row['moved_bytes'].items())
-  )
-  return (
-    f'{row["parameters"] / 1e6:.1f} M parameters, one row of '
-    f'{row["tokens"]:,} tokens ({CODON * row["tokens"]:,} bases) over '
-    f'{row["chips"]} chips of {row["topology"]}, {per_chip:,} tokens each: '
-    f'compiles; {row["bytes_per_device"] / 1e9:.2f} GB a chip '
-    f'({row["argument_bytes"] / 1e9:.2f} GB of state and batch, '
-    f'{row["temporary_bytes"] / 1e9:.2f} GB temporary); '
-    f'{row["estimated_seconds"]:.2f} s a step, compiler-estimated. '
-    f'A chip receives, a step: {moved}.'
-  )

@@ -12,7 +12,7 @@ from jax.experimental import topologies
 
 from backbone import sharding
 from backbone.model import BackboneConfig
-from experiments.bench_step import trace
+from experiments.bench_step import objective, trace
 
 # A delta layer of awkward widths, and heads for two devices each way.
 SMALL = BackboneConfig(
@@ -41,7 +41,7 @@ def main(topology: str) -> None:
   counts = {}
   for name, axes in MESHES.items():
     mesh = sharding.make_mesh(**axes, devices=devices)
-    traced, _ = trace(SMALL, mesh, rows=4, length=700)
+    traced, _ = trace(objective(SMALL), mesh, rows=4, length=700)
     calls = [
       line
       for line in traced.lower().compile().as_text().splitlines()

@@ -1,0 +1,97 @@
+"""`experiments.reproduce` as users run it, small, on real data."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from experiments import reproduce, table_page
+from tests.real_data import data_path
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TABLE = 'lifecode/three_omics'
+
+
+def command(*arguments):
+  return subprocess.run(
+    [sys.executable, '-m', 'experiments.reproduce', *arguments],
+    cwd=ROOT,
+    env={**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'},
+    capture_output=True,
+    text=True,
+    timeout=600,
+  )
+
+
+@pytest.fixture(scope='module')
+def smoke(tmp_path_factory):
+  """The arguments of a smoke run that ended well, and its folder."""
+  out = tmp_path_factory.mktemp('reproduce')
+  arguments = TABLE, f'--data={data_path()}', f'--out={out}', '--tier=smoke'
+  done = command(*arguments)
+  assert done.returncode == 0, done.stderr
+  return arguments, out, done.stdout
+
+
+def test_every_task_has_its_controls_and_an_interval(smoke):
+  cells = json.loads((smoke[1] / 'results.json').read_text())
+  scores = {
+    (cell['task'], cell['column']): cell for cell in cells if 'value' in cell
+  }
+  tasks = {task for task, _ in scores}
+  assert len(tasks) >= 4
+  for task in tasks:
+    for column in ('random_weights', 'kmer', 'pretrained'):
+      cell = scores[task, column]
+      assert cell['low'] <= cell['value'] <= cell['high']
+  assert scores['central_dogma', 'rule']['value'] == 1.0
+  assert (smoke[1] / 'table.png').read_bytes().startswith(b'\x89PNG')
+  text = (smoke[1] / 'table.md').read_text()
+  assert text.strip() in smoke[2]
+  assert '`pretrained` is ahead of `random_weights` on ' in text
+  assert 'Counts of k-mers are as good or better' in text
+
+
+def test_what_is_there_is_not_made_again(smoke):
+  arguments, out, _ = smoke
+  cells = sorted((out / 'cells').rglob('*.json'))
+  before = {path: path.stat().st_mtime_ns for path in cells}
+  lost = out / 'cells' / 'pab1' / 'pretrained-0.json'
+  kept = lost.read_text()
+  lost.unlink()
+  done = command(*arguments)
+  assert done.returncode == 0, done.stderr
+  assert '$ python -m' not in done.stdout
+  assert lost.read_text() == kept
+  changed = {p for p in cells if p.stat().st_mtime_ns != before[p]}
+  assert changed == {lost}
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    ((), 'usage: python -m experiments.reproduce TABLE'),
+    (('lifecode/none', '--data=.', '--out=x'), 'there is no table lifecode/no'),
+    ((TABLE, '--data=/nowhere', '--out=x'), '--data=/nowhere: there is no'),
+    ((TABLE, '--data=.', '--out=x', '--tier=huge'), 'smoke|cpu|gpu|pod'),
+  ],
+)
+def test_mistakes_are_one_line_and_exit_2(arguments, message, capsys):
+  assert reproduce.main(['reproduce', *arguments]) == 2
+  error = capsys.readouterr().err
+  assert message in error and error.count('\n') == 1
+
+
+def test_a_mean_keeps_the_widest_interval_of_its_seeds():
+  cells = [
+    {'value': 0.5, 'low': 0.4, 'high': 0.6},
+    {'value': 0.7, 'low': 0.6, 'high': 0.9},
+  ]
+  assert table_page.summarize(cells) == {
+    'value': pytest.approx(0.6),
+    'low': 0.4,
+    'high': 0.9,
+  }
