@@ -4,8 +4,9 @@
       [--tier=smoke|cpu|gpu|pod]
 
 A table is a file below experiments/tables: which data sets and runs it needs,
-its tasks, and published values with their source. Everything lies below OUT
-and is made once: the same command goes on where it was stopped, one cell after
+its tasks, and published values with their source. Labelled data that are not
+below DIR are named, with where to get them. Everything lies below OUT and is
+made once: the same command goes on where it was stopped, one cell after
 another. OUT/table.md, table.png and results.json hold the result. Exit codes
 are those of `experiments.run`.
 """
@@ -81,7 +82,36 @@ def _read(argv: Sequence[str]) -> tuple[Table, pathlib.Path]:
   out = pathlib.Path(values.out).resolve()
   data = pathlib.Path(values.data).resolve()
   table = module.get_table(data, out, values.tier)
+  _check_data(table, data)
   return {'name': name, 'tier': values.tier, **table}, out
+
+
+def _check_data(table: Table, data: pathlib.Path) -> None:
+  """Refuses labelled data that are not there, before anything is made."""
+  needs = [
+    *table.get('needs', ()),
+    *((path, 'the tasks of the table read it') for path in _files(table, data)),
+  ]
+  missing: dict[pathlib.Path, str] = {}
+  for path, what in needs:
+    if not path.exists():
+      missing.setdefault(path, what)
+  if missing:
+    path, what = next(iter(missing.items()))
+    others = len(missing) - 1
+    more = f' (and {others} more are missing)' if others else ''
+    raise common.ConfigError(f'{path}: there is no such path{more}; {what}')
+
+
+def _files(table: Table, data: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Every path below `data` that a task names."""
+  parts = [entry['task'] for entry in table['tasks'].values()]
+  while parts:
+    part = parts.pop(0)
+    if isinstance(part, Mapping):
+      parts += part.values()
+    elif isinstance(part, str) and part.startswith(f'{data}/'):
+      yield pathlib.Path(part)
 
 
 def _prepare(table: Table, out: pathlib.Path) -> int:
@@ -192,7 +222,9 @@ def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
 
 def _task(table: Table, name: str) -> Any:
   """The labelled data, with what its reader says of them."""
-  task = common.build(table['tasks'][name]['task'], f'tasks.{name}')()
+  built = common.build(table['tasks'][name]['task'], f'tasks.{name}')
+  # A reader is a function that made the task, or an object that makes it.
+  task = built() if callable(built) else built
   for note in getattr(task, 'notes', ()):
     print(f'{name}: {note}', file=sys.stderr)
   return task

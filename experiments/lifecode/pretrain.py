@@ -16,17 +16,29 @@ with 350m, from ESM-2 650M, run beside the student):
   :smoke  a dozen steps of a tiny model, seconds; checks that all parts fit
   :cpu    1 M parameters, 2 cores, minutes (docs/results/pretrain_cpu.md)
   :350m   the size of the paper as we read it; one pod slice; not yet run
+
+Ablations change one thing, by a word behind the size, as in `:cpu,lookup`:
+
+  lookup  a vector for each codon instead of the learned merge of three bases
+  3to1    layers of the delta rule to those of softmax: 0, 1, 3, 5 or 11 to 1;
+          0to1, 1to1 and 3to1 fit the small sizes, whose softmax is local
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from experiments import common
 
+_RATIOS = {f'{number}to1': number for number in (0, 1, 3, 5, 11)}
+_OPTIONS = ('distil', 'lookup', *_RATIOS)
+
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
-  name, _, option = arg.partition(',')
+  name, *options = arg.split(',')
   size = common.choose(name, ('smoke', 'cpu', '350m'))
-  is_distilled = bool(common.choose(option, ('distil',)))
+  options = [common.choose(option, _OPTIONS) for option in options]
+  is_distilled = 'distil' in options
   config = ConfigDict()
   config.title = f'Life-Code pretraining, {arg}'
   config.seed = 0
@@ -128,4 +140,26 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     )
     config.tables.masked_bits.max_rows = 4_096
     config.tables.residue_bits.max_rows = 4_096
+  if 'lookup' in options:
+    config.objective.model.tokenizer = {
+      'name': 'lifecode.tokenizers:Lookup',
+      'bases': 3,
+    }
+  for option in options:
+    if option in _RATIOS:
+      config.objective.model.backbone.update(_layers(_RATIOS[option], size))
   return config
+
+
+def _layers(num_delta: int, size: str) -> dict[str, Any]:
+  """As many layers as the size has, `num_delta` to each one of softmax."""
+  softmax, num_layers = ('attention', 24) if size == '350m' else ('local', 4)
+  pattern = ('delta',) * num_delta + (softmax,)
+  if num_layers % len(pattern):
+    raise common.ConfigError(
+      f'{num_delta}to1 does not divide the {num_layers} layers of {size}'
+    )
+  return {
+    'pattern': pattern,
+    'num_super_blocks': num_layers // len(pattern),
+  }

@@ -1,8 +1,8 @@
-"""Data sets and tasks that several tables of Life-Code share."""
+"""What tables of Life-Code share: pretraining, data sets, published values."""
 
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 Object = dict[str, Any]
 
@@ -48,6 +48,65 @@ GENOMES: Mapping[str, tuple[str, int, Mapping[str, str]]] = {
   ),
 }
 
+# The fields of the run that a tier changes; the file's argument does the rest.
+_STEPS = {'smoke': 12, 'cpu': 900, 'gpu': 20_000, 'pod': 100_000}
+
+CELLS_NOTE = (
+  'Columns: the same encoder with random weights; logistic or ridge '
+  'regression on counts (the kind chosen on validation is named); the '
+  'encoder pretrained on six genomes, their CDS, RNA and proteins. A cell '
+  'is the mean over the seeds, each of which is a pretraining (or a random '
+  'encoder) of its own, and from the lowest to the highest bound of their '
+  '95 % bootstrap intervals over test examples. Training, validation and '
+  'test sets are cut to the sizes of this tier.'
+)
+
+
+def frame(data: pathlib.Path, out: pathlib.Path, tier: str) -> Object:
+  """What every table has: data sets, seeds, one pretraining, and probes."""
+  is_smoke = tier == 'smoke'
+  return {
+    'steps': genome_steps(data, out, ('worm',) if is_smoke else tuple(GENOMES)),
+    'seeds': (0,) if is_smoke else (0, 1, 2),
+    'runs': {'pretrained': pretraining(out, tier)},
+    'random_weights_of': 'pretrained',
+    'cells': {
+      'name': 'backbone.downstream.cells:Probes',
+      'encode': 'lifecode.model:encode',
+      'probe': {
+        'name': 'backbone.downstream.probe:ProbeConfig',
+        'row_multiple': 96,
+      },
+    },
+  }
+
+
+def pretraining(
+  out: pathlib.Path,
+  tier: str,
+  options: Sequence[str] = (),
+  changes: Mapping[str, Any] | None = None,
+) -> Object:
+  """A run on the data sets of the table.
+
+  Args:
+    out: Where they are.
+    tier: How large a run.
+    options: Of `experiments/lifecode/pretrain.py`.
+    changes: Fields of its configuration.
+  """
+  size = {'smoke': 'smoke', 'cpu': 'cpu'}.get(tier, '350m')
+  arg = ','.join((size, *options))
+  return {
+    'config': f'experiments/lifecode/pretrain.py:{arg}',
+    'overrides': {
+      'data.path': str(out / 'data'),
+      'train.steps': _STEPS[tier],
+      'tables.masked_bits.max_rows': 4 if tier == 'smoke' else 64,
+      **(changes or {}),
+    },
+  }
+
 
 def genome_steps(
   data: pathlib.Path, out: pathlib.Path, names: tuple[str, ...]
@@ -72,41 +131,79 @@ def genome_steps(
   return steps
 
 
-def entry(omics: str, task: Object, **more: Any) -> Object:
-  """A row of a table: what it is of, and the labelled data."""
-  return {'omics': omics, 'task': task, **more}
+class Published(NamedTuple):
+  """A value that somebody else reports; none is of Life-Code.
+
+  Attributes:
+    model: Who was measured.
+    group: The task, or the tasks whose mean it is.
+    value: As our metrics: between -1 and 1, not in percent.
+    source: Where it stands, and how that is related to Life-Code.
+  """
+
+  model: str
+  group: str
+  value: float
+  source: str
 
 
-def limited(task: Object, limits: Mapping[str, int] | None) -> Object:
-  """The task, or a part of it."""
-  if limits is None:
-    return task
+def quoted(
+  source: str,
+  groups: Sequence[str],
+  values: Mapping[str, Sequence[float]],
+  *,
+  percent: bool = True,
+) -> tuple[Published, ...]:
+  """Rows of a published table: of each model, a value for each group."""
+  scale = 100 if percent else 1
+  return tuple(
+    Published(model, group, round(value / scale, 6), source)
+    for model, row in values.items()
+    for group, value in zip(groups, row, strict=True)
+  )
+
+
+def beside(
+  rows: Sequence[Published], tasks: Sequence[str]
+) -> dict[str, list[Object]]:
+  """The values of single tasks, for the lines of those tasks."""
   return {
-    'name': 'data_pipelines.tasks.limited:Limited',
-    'task': task,
-    'limits': {'name': 'data_pipelines.tasks.choose:Limits', **limits},
+    task: [row._asdict() for row in rows if row.group == task]
+    for task in tasks
+    if any(row.group == task for row in rows)
   }
 
 
-def gue(data: pathlib.Path, folder: str) -> Object:
-  """A folder of GUE."""
-  return {
-    'name': 'data_pipelines.tasks.gue:load',
-    'folder': str(data / 'gue' / folder),
-  }
+def weighted_mean(
+  rows: Sequence[Published], model: str, weights: Mapping[str, int]
+) -> float:
+  """Mean of a model's groups, each as often as it has tasks."""
+  values = {row.group: row.value for row in rows if row.model == model}
+  total = sum(values[group] * number for group, number in weights.items())
+  return total / sum(weights.values())
 
 
-def codons(data: pathlib.Path) -> Object:
-  """Codons of proteins without a CDS: drawn from yeast's usage."""
-  return {
-    'name': 'data_pipelines.tasks.codons:ReverseTranslation',
-    'usage_from': str(data / 'yeast_s288c' / 'S288C.cds.fa.gz'),
-  }
+def published_note(
+  rows: Sequence[Published],
+  remark: str,
+  means: Mapping[str, Mapping[str, int]] | None = None,
+) -> str:
+  """Published values as a Markdown table of their own.
 
-
-def coding(data: pathlib.Path) -> Object:
-  """Codons of variants: only those of mutated residues change."""
-  return {
-    'name': 'data_pipelines.tasks.variants:Coding',
-    'codons': codons(data),
-  }
+  Args:
+    rows: Every model has all groups.
+    remark: What keeps them from being compared with our cells.
+    means: Columns to add: a name, and the weight of each group.
+  """
+  groups = list(dict.fromkeys(row.group for row in rows))
+  means = means or {}
+  lines = [['model', *groups, *means], ['---'] * (1 + len(groups) + len(means))]
+  for model in dict.fromkeys(row.model for row in rows):
+    values = [
+      *(weighted_mean(rows, model, {group: 1}) for group in groups),
+      *(weighted_mean(rows, model, weights) for weights in means.values()),
+    ]
+    lines.append([model, *(f'{value:.4f}' for value in values)])
+  table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+  sources = '; '.join(dict.fromkeys(row.source for row in rows))
+  return f'Published elsewhere ({sources}). {remark}\n\n{table}'
