@@ -125,6 +125,9 @@ def plan_block(
     row_length,
     is_reversed=(kinds == records.GENOME) & (draw < reverse_complement),
     bits=noise(mixture.seed, 'read', index),
+    # First-fit puts what is short into the gaps of early rows: unshuffled, a
+    # block would begin with proteins and end without any.
+    row_bits=noise(mixture.seed, 'row', index),
   )
 
 
@@ -160,8 +163,12 @@ def _in_row_order(
   *,
   is_reversed: Bool[np.ndarray, 'S'],
   bits: UInt64[np.ndarray, 'S'],
+  row_bits: UInt64[np.ndarray, 'S'] | None = None,
 ) -> Plan:
+  """The plan of segments; its rows in the order of `row_bits`, if given."""
   rows, offset = first_fit(length, row_length)
+  if row_bits is not None:
+    rows = np.argsort(np.argsort(row_bits[: rows.max(initial=-1) + 1]))[rows]
   order = np.argsort(rows, kind='stable')
   columns = (source_id, record_id, start, length, offset, is_reversed, bits)
   num_rows = int(rows.max(initial=-1)) + 1

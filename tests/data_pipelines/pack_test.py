@@ -123,6 +123,27 @@ def test_only_genome_is_reversed_and_as_often_as_asked():
     assert abs(sum(reversed_) / sum(is_genome) - probability) < 0.06
 
 
+def test_every_part_of_a_block_holds_every_kind_alike():
+  """First-fit alone would put what is short into the first rows."""
+  rng = np.random.default_rng(0)
+  sources = [
+    make_source(GENOME, np.full(300, 6144)),
+    make_source(CDS, 3 * rng.integers(200, 500, 800)),
+    make_source(PROTEIN, 3 * rng.integers(30, 200, 700)),
+  ]
+  mix = mixture.make_mixture(sources, mixture.WEIGHTS, row_length=1_536, seed=0)
+  plan = pack.plan_block(mix, 0, row_length=1_536, reverse_complement=0.5)
+  kind_of = np.array([source.kind for source in mix.sources])
+  tokens = np.zeros((plan.num_rows, len(KINDS)))
+  for row in range(plan.num_rows):
+    for segment in plan.row(row):
+      tokens[row, kind_of[segment.source_id]] += segment.length
+  whole = tokens.mean(0)
+  for quarter in np.array_split(tokens, 4):
+    error = quarter.std(0) / np.sqrt(len(quarter))
+    assert (abs(quarter.mean(0) - whole) <= 3 * error).all()
+
+
 def test_the_noise_of_references_differs():
   mix = mixture.make_mixture(
     [make_source(CDS, [300])], {'cds': 1}, row_length=600, seed=0
