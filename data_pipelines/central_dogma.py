@@ -18,6 +18,9 @@ from data_pipelines.records import AMINO_ACIDS, BASES, N
 CODONS = tuple(''.join(c) for c in itertools.product('ACGT', repeat=3))
 AMBIGUOUS_CODON = 64
 
+# How a codon is drawn among its synonyms: as the organism uses them, or alike.
+CodonPolicy = Literal['usage', 'uniform']
+
 STOP = AMINO_ACIDS.index('*')
 METHIONINE = AMINO_ACIDS.index('M')
 SELENOCYSTEINE = AMINO_ACIDS.index('U')
@@ -218,7 +221,7 @@ def reverse_translate(
   amino_acids: UInt8[np.ndarray, 'm'],
   table: int,
   *,
-  policy: Literal['usage', 'uniform'] = 'usage',
+  policy: CodonPolicy = 'usage',
   usage: Float[np.ndarray, '64'] | None = None,
   rng: np.random.Generator,
 ) -> UInt8[np.ndarray, 'n']:

@@ -11,12 +11,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import grain
 from absl import flags
 
 from data_pipelines.builders import shards
+from data_pipelines.central_dogma import CodonPolicy
 from data_pipelines.errors import InputError
 from data_pipelines.features import FeatureCache
 from data_pipelines.mixture import (
@@ -50,6 +51,8 @@ class Shards:
     seed: Of order, crops, strands and sampled codons.
     weights: Share of the tokens per kind, renormalised over the kinds present.
     reverse_complement: Probability that a genome record is read backwards.
+    codon_policy: How codons of proteins are drawn, anew in every epoch: from
+      the usage of their data set (alike where it has no CDS), or all alike.
     num_workers: Processes that make batches; 0 makes them in this one.
     num_threads: Threads that make batches in each of those processes.
     prefetch: Batches made ahead per process.
@@ -66,6 +69,7 @@ class Shards:
   seed: int = 0
   weights: Weights = dataclasses.field(default_factory=lambda: dict(WEIGHTS))
   reverse_complement: float | int = 0.5
+  codon_policy: CodonPolicy = 'usage'
   num_workers: int = 0
   num_threads: int = 1
   prefetch: int = 2
@@ -84,6 +88,11 @@ class Shards:
     if not 0 <= self.reverse_complement <= 1:
       raise InputError(
         f'reverse_complement={self.reverse_complement}: give a probability'
+      )
+    if self.codon_policy not in get_args(CodonPolicy):
+      raise InputError(
+        f'codon_policy={self.codon_policy}: give one of '
+        f'{", ".join(get_args(CodonPolicy))}'
       )
     check_weights(self.weights)
     _check_files(self.datasets, self.verify)
@@ -141,6 +150,7 @@ class Shards:
       reverse_complement=self.reverse_complement,
       batch_size=self.batch_size,
       rows=rows,
+      codon_policy=self.codon_policy,
       cache_bases=self.cache_bases,
     )
     return BatchIterator(

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float16, UInt8
 
 from data_pipelines import central_dogma
+from data_pipelines.central_dogma import CodonPolicy
 from data_pipelines.features import KEY
 from data_pipelines.mixture import Mixture, Source
 from data_pipelines.pack import Plan, Segment, plan_block, plan_in_order
@@ -43,7 +44,7 @@ class RowReader:
     sources: Sequence[Source],
     row_length: int,
     *,
-    has_draws: bool = False,
+    codon_policy: CodonPolicy | None = None,
     cache_bases: int = 0,
   ):
     """A reader of `sources`.
@@ -51,12 +52,13 @@ class RowReader:
     Args:
       sources: What the plans refer to.
       row_length: Bases in a row.
-      has_draws: Whether sampled codons are drawn anew at every reading.
+      codon_policy: How sampled codons are drawn anew at every reading; None
+        keeps those of the record.
       cache_bases: Decoded records of so many bases are kept in memory.
     """
     self._sources = tuple(sources)
     self._row_length = row_length
-    self._has_draws = has_draws
+    self._codon_policy = codon_policy
     self._ramp = np.arange(row_length, dtype=np.int32)
     self._cache_bases = cache_bases
     self._cache: dict[tuple[int, int], Mapping[str, Any]] = {}
@@ -107,8 +109,9 @@ class RowReader:
     row['genetic_code'][at] = record['genetic_code']
     row['codon_is_sampled'][at] = record['codon_is_sampled']
     sequence = record['sequence'][part]
-    if self._has_draws and source.kind == PROTEIN:
-      sequence = _draw_codons(record, part, source, segment.noise)
+    if self._codon_policy and source.kind == PROTEIN:
+      usage = source.codon_usage if self._codon_policy == 'usage' else None
+      sequence = _draw_codons(record, part, usage, segment.noise)
     if segment.is_reversed:
       sequence = central_dogma.reverse_complement(sequence)
     row['sequence'][at] = sequence
@@ -169,11 +172,15 @@ class TrainingBatches:
     reverse_complement: float | int,
     batch_size: int,
     rows: range,
+    codon_policy: CodonPolicy = 'usage',
     cache_bases: int = 0,
   ):
     """`rows`: which rows of a batch to make, of the `batch_size` it has."""
     self._reader = RowReader(
-      mixture.sources, row_length, has_draws=True, cache_bases=cache_bases
+      mixture.sources,
+      row_length,
+      codon_policy=codon_policy,
+      cache_bases=cache_bases,
     )
     self._plan_block = functools.partial(
       plan_block,
@@ -293,7 +300,7 @@ def _in_frame(
 
 
 def _draw_codons(
-  record: Mapping[str, Any], part: slice, source: Source, bits: int
+  record: Mapping[str, Any], part: slice, usage: np.ndarray | None, bits: int
 ) -> UInt8[np.ndarray, 'n']:
   amino_acids = record['amino_acids']
   sequence = record['sequence']
@@ -303,7 +310,7 @@ def _draw_codons(
   return central_dogma.reverse_translate(
     amino_acids[part.start // 3 : part.stop // 3],
     int(record['genetic_code']),
-    policy='uniform' if source.codon_usage is None else 'usage',
-    usage=source.codon_usage,
+    policy='uniform' if usage is None else 'usage',
+    usage=usage,
     rng=np.random.Generator(np.random.PCG64(bits)),
   )

@@ -6,16 +6,17 @@ import numpy as np
 
 from data_pipelines.errors import InputError
 from data_pipelines.tasks import table
-from data_pipelines.tasks.task import REGRESSION_METRICS, Metric, Task
+from data_pipelines.tasks.task import REGRESSION_METRICS, Metric, Pooling, Task
 
 _SPLIT_OF_FILE = {'train': 'train', 'dev': 'validation', 'test': 'test'}
 
 
 def load(
-  folder: pathlib.Path,
+  folder: str | pathlib.Path,
   *,
   name: str | None = None,
   metric: Metric = 'mcc',
+  pooling: Pooling = 'mean',
 ) -> Task:
   """The task of `folder`/{train,dev,test}.csv[.gz]: columns sequence, label."""
   folder = pathlib.Path(folder)
@@ -32,6 +33,7 @@ def load(
     labels=np.array(labels),
     split=np.array(split),
     metric=metric,
+    pooling=pooling,
   )
 
 

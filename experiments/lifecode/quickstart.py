@@ -30,7 +30,12 @@ def get_config() -> ConfigDict:
     'model': {
       'name': 'lifecode.model:LifeCodeConfig',
       'backbone': {'name': 'backbone.model:preset', 'size': '1m'},
-      'tokenizer': {'name': 'lifecode.tokenizers:ConvMerge', 'base_width': 32},
+      'tokenizer': {
+        'name': 'lifecode.tokenizers:ConvMerge',
+        'base_width': 32,
+        'head': 'codons',
+      },
+      'region_embedding': True,
     },
     'forward': {
       'name': 'lifecode.objectives.masked:MaskedForward',
@@ -55,6 +60,7 @@ def get_config() -> ConfigDict:
     'residue_bits': {
       'name': 'lifecode.residue_evaluation:ResidueBits',
       'split': 'test',
+      'max_rows': 256,
     },
     'probes': {
       'name': 'backbone.downstream.probe_table:ProbeTable',

@@ -221,6 +221,16 @@ def test_codons_of_proteins_are_drawn_anew(data):
   assert len(drawn - stored) > 1.5 * len(stored)
 
 
+def test_the_codon_policy_changes_codons_and_no_residue(data):
+  weights = {'protein': 1.0}
+  usage, uniform = (
+    take(config(data, weights=weights, codon_policy=policy).train(), 1)[0]
+    for policy in ('usage', 'uniform')
+  )
+  assert not np.array_equal(usage['sequence'], uniform['sequence'])
+  np.testing.assert_array_equal(usage['amino_acid'], uniform['amino_acid'])
+
+
 @pytest.mark.parametrize('workers', [1, 2])
 def test_order_and_resume_do_not_depend_on_workers(data, workers):
   expected = take(config(data).train(), 7)
