@@ -160,13 +160,19 @@ class Features:
     kind: int,
   ) -> Float32[np.ndarray, 'e D']:
     graph, state = nnx.split(model)
+    # A molecule of many pairs is encoded once.
+    keys = [sequence.tobytes() for sequence in sequences]
+    place = {key: i for i, key in enumerate(keys)}
+    used, which = np.unique([place[key] for key in keys], return_inverse=True)
+    distinct = [sequences[i] for i in used]
     indices, made = [], []
-    for index, rows, batch in self._batches(task, sequences, kind):
+    for index, rows, batch in self._batches(task, distinct, kind):
       weights = _pooling_weights(rows, batch['sequence'].shape, task.pooling)
       pooled = self._pooled(state, graph, batch, weights)
       indices.append(index)
       made.append(np.asarray(pooled)[: index.size])
-    return np.concatenate(made)[np.argsort(np.concatenate(indices))]
+    vectors = np.concatenate(made)[np.argsort(np.concatenate(indices))]
+    return vectors[which]
 
   def _of_units(
     self, model: nnx.Module, task: Task

@@ -252,3 +252,28 @@ def test_features_do_not_depend_on_the_batch_size():
   small = probe.Features(encode, CONFIG)(model, task)
   large = probe.Features(encode, probe.ProbeConfig())(model, task)
   np.testing.assert_allclose(small, large, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sequence_that_stands_twice_is_encoded_once(monkeypatch):
+  task = _mean_task(num=40)
+  order = np.random.default_rng(0).integers(0, 40, 100)
+  repeated = dataclasses.replace(
+    task,
+    sequences=[task.sequences[i] for i in order],
+    labels=task.labels[order],
+    split=task.split[order],
+  )
+  packed = []
+  pack = probe.pack
+
+  def counting(sequences, *arguments):
+    packed.extend(sequences)
+    return pack(sequences, *arguments)
+
+  monkeypatch.setattr(probe, 'pack', counting)
+  model = FakeEncoder(jax.random.normal(jax.random.key(0), (CODONS, 5)))
+  features = probe.Features(encode, CONFIG)
+  np.testing.assert_allclose(
+    features(model, repeated), features(model, task)[order], rtol=1e-5
+  )
+  assert len(packed) == len(set(order.tolist())) + 40
