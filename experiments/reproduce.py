@@ -206,11 +206,17 @@ def _cells(table: Table, out: pathlib.Path) -> Iterator[Cell]:
 
 def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
   """What identifies each cell, task by task: its inputs, to the weights."""
+  trained_on = {}
+  if folder := table.get('contaminated_by'):
+    data_hash = _of_contamination('data_hash', folder)
+    trained_on = {'folder': folder, 'data': data_hash}
   for name, entry in table['tasks'].items():
     what = {'task': name, 'entry': entry}
     yield {**what, 'column': 'kmer', 'seed': 0}
     if 'rule' in entry:
       yield {**what, 'column': 'rule', 'seed': 0}
+    if trained_on:
+      yield {**what, 'column': table_page.CONTAMINATION, 'seed': 0} | trained_on
     for column, seed in _runs(table):
       workdir = _workdir(out, column, seed)
       finished = json.loads((workdir / 'finished.json').read_text())
@@ -218,6 +224,12 @@ def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
       if column == table['random_weights_of']:
         yield {**what, 'column': 'random_weights', 'seed': seed, 'of': column}
       yield {**what, 'column': column, 'seed': seed, 'weights': weights}
+
+
+def _of_contamination(function: str, folder: str, **filled_in: Any) -> Any:
+  name = f'data_pipelines.contamination:{function}'
+  called = {'name': name, 'folder': folder}
+  return common.build(called, 'contaminated_by', **filled_in)
 
 
 def _task(table: Table, name: str) -> Any:
@@ -238,6 +250,8 @@ def _evaluate(
   out: pathlib.Path,
 ) -> Cell:
   column, seed = cell['column'], cell['seed']
+  if column == table_page.CONTAMINATION:
+    return {column: _of_contamination('check', cell['folder'], task=task)}
   if column == 'kmer':
     return {'metric': task.metric, **evaluator.of_kmers(task)}
   if column == 'rule':

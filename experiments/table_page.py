@@ -11,6 +11,9 @@ from experiments import report, run
 
 Cells = Sequence[Mapping[str, Any]]
 
+# Cells of this column count test sequences; they are no scores.
+CONTAMINATION = 'contamination'
+
 
 def write(
   table: Mapping[str, Any], cells: Cells, out: pathlib.Path, command: str
@@ -20,6 +23,7 @@ def write(
 
   kept = [{k: v for k, v in cell.items() if k != 'entry'} for cell in cells]
   run.write_aside(out / 'results.json', json.dumps(kept, indent=1))
+  scores = [cell for cell in kept if cell['column'] != CONTAMINATION]
   stamp = time.strftime('%Y-%m-%d', time.gmtime())
   lines = [
     f'# {table["title"]}',
@@ -30,13 +34,14 @@ def write(
     '',
     table['note'],
     '',
-    *_grid(table, kept),
+    *_grid(table, scores),
     '',
-    *_findings(table, kept),
+    *_findings(table, scores),
+    *_contamination(kept),
   ]
   text = '\n'.join(lines) + '\n'
   run.write_aside(out / 'table.md', text)
-  _draw(table, kept, out / 'table.png')
+  _draw(table, scores, out / 'table.png')
   return text
 
 
@@ -129,6 +134,33 @@ def _ahead(
     f'its worst seed ahead of the best on {len(surely)}: '
     f'{", ".join(surely) or "none"}.'
   )
+
+
+def _contamination(cells: Cells) -> list[str]:
+  """Test sequences that were there to train on, in numbers."""
+  found = [cell for cell in cells if cell['column'] == CONTAMINATION]
+  if not found:
+    return []
+  share = f'{found[0][CONTAMINATION]["threshold"]:.0%}'
+  head = [
+    'task',
+    'test sequences',
+    'exactly in pretraining data',
+    f'minimizers >= {share}',
+    "exactly in the task's own training set",
+  ]
+  lines = ['', _line(head), _line(['---'] * len(head))]
+  for cell in found:
+    sides = cell[CONTAMINATION]['sides']
+    for side in sides:
+      name = cell['task'] + (f', {side["kind"]}' if len(sides) > 1 else '')
+      unchecked = side['num_unchecked']
+      number = f'{side["num_test"]:,}'
+      if unchecked:
+        number += f' ({unchecked:,} too short to check)'
+      keys = ('num_exact', 'num_similar', 'num_exact_in_task')
+      lines.append(_line([name, number, *(f'{side[key]:,}' for key in keys)]))
+  return lines
 
 
 def _mean(cells: Cells, task: str, column: str) -> float:

@@ -27,6 +27,7 @@ def get_table(
     **sources.frame(data, out, tier),
     'title': 'Life-Code: three omics, linear probes',
     'note': sources.CELLS_NOTE,
+    'contaminated_by': str(out / 'data'),
     'tasks': tasks.declare(data, tier, _SMOKE if tier == 'smoke' else ()),
     'published': {
       'prom_core_all': [_quoted('DNABERT-2', 0.694, _GUE)],

@@ -1,0 +1,95 @@
+"""Test sequences that were trained on stand beside a table, not in it."""
+
+import json
+
+import numpy as np
+
+from data_pipelines import records
+from data_pipelines.builders import omics
+from data_pipelines.tasks import Task
+from experiments import reproduce, table_page
+
+HERE = 'tests.experiments.table_page_test'
+
+
+class Scores:
+  """A score that nobody looks at."""
+
+  def of_kmers(self, task):
+    del task
+    return {'value': 0.5, 'low': 0.4, 'high': 0.6}
+
+
+class Known:
+  """Makes a task: one sequence of the genome, a copy, and one too short."""
+
+  def __call__(self) -> Task:
+    genome, other = (_bases(i) for i in range(2))
+    return Task(
+      name='other name',
+      sequences=[genome[:80], other, other[:20], other],
+      labels=np.zeros(4, np.int64),
+      split=np.array(['test', 'test', 'test', 'train']),
+    )
+
+
+def _bases(seed):
+  return np.random.default_rng(seed).integers(0, 4, 300, dtype=np.uint8)
+
+
+def _write(folder, name, sequence):
+  record = records.Record(
+    name=name,
+    sequence=sequence,
+    soft_mask=np.zeros(sequence.size, np.bool_),
+    kind=records.GENOME,
+    codon_phase=np.full(sequence.size, records.PHASE_NONE, np.uint8),
+    genetic_code=1,
+    amino_acids=np.zeros(0, np.uint8),
+    codon_is_sampled=False,
+    source='x',
+    contig='c',
+    start=0,
+    end=sequence.size,
+    strand=1,
+  )
+  omics.write({'train': [record]}, folder, name, provenance={})
+
+
+def _table(folder):
+  return {
+    'title': 'T',
+    'note': 'N',
+    'tier': 'smoke',
+    'seeds': (),
+    'runs': {},
+    'random_weights_of': 'pretrained',
+    'cells': {'name': f'{HERE}:Scores'},
+    'tasks': {'toy': {'omics': 'DNA', 'task': {'name': f'{HERE}:Known'}}},
+    'contaminated_by': str(folder),
+  }
+
+
+def test_contamination_is_a_table_of_its_own(tmp_path):
+  _write(tmp_path / 'data', 'x', _bases(0))
+  table = _table(tmp_path / 'data')
+  cells = list(reproduce._cells(table, tmp_path))
+  text = table_page.write(table, cells, tmp_path, 'T')
+  assert '| task | omics | metric | kmer | published |' in text
+  assert (
+    '| task | test sequences | exactly in pretraining data | minimizers >= 50% '
+    "| exactly in the task's own training set |"
+  ) in text
+  assert '| toy | 3 (1 too short to check) | 1 | 1 | 1 |' in text
+  saved = json.loads((tmp_path / 'results.json').read_text())
+  assert [cell['column'] for cell in saved] == ['kmer', 'contamination']
+  assert saved[1]['contamination']['sides'][0]['num_exact'] == 1
+
+  # Other data are counted anew; a table that names none has no such lines.
+  _write(tmp_path / 'data', 'y', _bases(1))
+  cells = list(reproduce._cells(table, tmp_path))
+  text = table_page.write(table, cells, tmp_path, 'T')
+  assert '| toy | 3 (1 too short to check) | 2 | 2 | 1 |' in text
+  del table['contaminated_by']
+  cells = list(reproduce._cells(table, tmp_path))
+  assert 'sequences' not in table_page.write(table, cells, tmp_path, 'T')
