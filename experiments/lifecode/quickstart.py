@@ -7,12 +7,16 @@ Paper: Life-Code (arXiv:2502.07299); sizes and settings are ours. The organism
 is made on the fly and its grammar is known exactly. Hardware: 2 CPU cores,
 about 5 minutes. Expected: well ahead of random weights on coding, codon phase
 and coding strand, behind k-mer counts on all (docs/results/quickstart.md).
+With `:smoke` a dozen steps on a tiny organism: checks that all parts fit.
 """
 
 from ml_collections import ConfigDict
 
+from experiments import common
 
-def get_config() -> ConfigDict:
+
+def get_config(arg: str = '') -> ConfigDict:
+  is_smoke = bool(common.choose(arg, ('smoke',)))
   config = ConfigDict()
   config.title = 'Life-Code quickstart: a simulated organism'
   config.seed = 0
@@ -80,4 +84,26 @@ def get_config() -> ConfigDict:
       },
     },
   }
+  if is_smoke:
+    organism.update(
+      train_chromosomes=(60_000,),
+      validation_chromosomes=(30_000,),
+      test_chromosomes=(30_000,),
+      num_families=20,
+      num_proteins=9,
+    )
+    config.data.prepare.config = organism
+    config.data.row_length = 192
+    config.optimizer.warmup_steps = 4
+    config.train.update(
+      steps=12,
+      log_every=4,
+      evaluate_every=6,
+      evaluate_rows=4,
+      checkpoint_every=6,
+    )
+    config.tables.residue_bits.max_rows = 8
+    config.tables.probes.tasks.update(
+      organism=organism, train=40, validation=20, test=30
+    )
   return config

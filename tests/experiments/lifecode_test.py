@@ -10,11 +10,14 @@ import types
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from backbone.downstream.probe_table import ProbeTable
 from data_pipelines import organism
 from data_pipelines.tasks.organism import OrganismTasks
 from lifecode.model import LifeCode
+from lifecode.teacher import cache, weights
+from lifecode.teacher.esm2 import ESM2, ESM2Config
 from tests.lifecode.batches import TINY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -27,19 +30,20 @@ SMALL = organism.OrganismConfig(
 )
 
 
-@pytest.fixture(scope='module')
-def smoke(tmp_path_factory):
-  """The `:smoke` run on a small organism: its output and directory."""
-  folder = tmp_path_factory.mktemp('smoke')
-  organism.build(folder / 'data', SMALL)
+# What is run here, and elsewhere.
+SMOKED = {'pretrain', 'quickstart', 'protein_lm'}
+
+
+def run(config, workdir, **overrides):
+  """A run of its own process that must end well."""
   done = subprocess.run(
     [
       sys.executable,
       '-m',
       'experiments.run',
-      '--config=experiments/lifecode/pretrain.py:smoke',
-      f'--config.data.path={folder / "data"}',
-      f'--workdir={folder / "work"}',
+      f'--config=experiments/lifecode/{config}',
+      f'--workdir={workdir}',
+      *(f'--config.{key}={value}' for key, value in overrides.items()),
     ],
     cwd=ROOT,
     env={**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'},
@@ -48,7 +52,60 @@ def smoke(tmp_path_factory):
     timeout=300,
   )
   assert done.returncode == 0, done.stderr
-  return done, folder / 'work'
+  return done
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+  """The shards of a small organism."""
+  return organism.build(tmp_path_factory.mktemp('data'), SMALL).parent
+
+
+@pytest.fixture(scope='module')
+def smoke(data, tmp_path_factory):
+  """The `:smoke` run: its output and directory."""
+  work = tmp_path_factory.mktemp('smoke')
+  return run('pretrain.py:smoke', work, **{'data.path': data}), work
+
+
+def test_every_experiment_has_a_smoke_run():
+  folder = ROOT / 'experiments' / 'lifecode'
+  assert {path.stem for path in folder.glob('[a-z]*.py')} == SMOKED
+
+
+def test_quickstart_tabulates_probes_and_residues(tmp_path):
+  run('quickstart.py:smoke', tmp_path)
+  rows = json.loads((tmp_path / 'results.json').read_text())
+  tasks = {row['task'] for row in rows}
+  assert {'codon_phase', 'splice_donor', 'organism/cds'} <= tasks
+  residues = {
+    row['column']: row['value']
+    for row in rows
+    if row['metric'] == 'bits_per_residue'
+  }
+  # Twenty residues and the stop, none of them equally frequent.
+  assert 3.5 < residues['codon_usage_prior'] < np.log2(21)
+  assert residues['random_weights'] > residues['codon_usage_prior']
+
+
+def test_distillation_reads_the_cache(data, tmp_path):
+  teacher = ESM2(
+    ESM2Config(num_layers=1, width=8, num_heads=2), key=jax.random.key(0)
+  )
+  params = nnx.to_pure_dict(nnx.state(teacher, nnx.Param))
+  weights.save(params, tmp_path / 'weights', is_stand_in=True)
+  features = tmp_path / 'features'
+  arguments = f'--data={data}', f'--weights={tmp_path / "weights"}'
+  assert cache.main(['cache', *arguments, f'--out={features}']) == 0
+  paths = {
+    'data.path': data,
+    'data.features': features,
+    'objective.teacher.path': features,
+  }
+  run('pretrain.py:smoke,distil', tmp_path / 'work', **paths)
+  lines = (tmp_path / 'work' / 'metrics.jsonl').read_text().splitlines()
+  cosines = [json.loads(line).get('Distillation/cosine') for line in lines]
+  assert any(cosine is not None for cosine in cosines)
 
 
 def test_masked_bits_stand_beside_their_floors(smoke):
