@@ -7,8 +7,9 @@ A table is a file below experiments/tables: which data sets and runs it needs,
 its tasks, and published values with their source. Labelled data that are not
 below DIR are named, with where to get them. Everything lies below OUT and is
 made once: the same command goes on where it was stopped, one cell after
-another. OUT/table.md, table.png and results.json hold the result. Exit codes
-are those of `experiments.run`.
+another; tables of one OUT share data sets and runs. OUT/tables/TABLE holds the
+result: table.md, table.png and results.json. Exit codes are those of
+`experiments.run`.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from typing import Any
 from absl import flags
 from tqdm import tqdm
 
-from experiments import common, run, table_page
+from experiments import command_line, common, run, table_page
 
 TIERS = ('smoke', 'cpu', 'gpu', 'pod')
 USAGE = (
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     cells = list(_cells(table, out))
   except (common.ConfigError, InputError) as error:
     return run.complain(error)
-  print(table_page.write(table, cells, out, ' '.join(argv[1:])))
+  print(table_page.write(table, cells, _folder(table, out), ' '.join(argv[1:])))
   return 0
 
 
@@ -128,18 +129,10 @@ def _prepare(table: Table, out: pathlib.Path) -> int:
 def _train(table: Table, out: pathlib.Path) -> int:
   """Trains what the columns need; a finished run is not repeated."""
   for column, seed in _runs(table):
-    wanted = table['runs'][column]
-    if _finished(wanted, _workdir(out, column, seed)):
+    arguments = _run_arguments(table, out, column, seed)
+    if _is_finished(arguments, _workdir(out, column, seed)):
       continue
-    overrides = {**wanted['overrides'], 'seed': seed, 'data.seed': seed}
-    code = _call(
-      'experiments.run',
-      [
-        f'--config={wanted["config"]}',
-        f'--workdir={_workdir(out, column, seed)}',
-        *(f'--config.{key}={value}' for key, value in overrides.items()),
-      ],
-    )
+    code = _call('experiments.run', arguments)
     if code:
       return code
   return 0
@@ -153,20 +146,28 @@ def _workdir(out: pathlib.Path, column: str, seed: int) -> pathlib.Path:
   return out / 'runs' / f'{column}-{seed}'
 
 
-def _finished(wanted: Mapping[str, Any], workdir: pathlib.Path) -> bool:
+def _run_arguments(
+  table: Table, out: pathlib.Path, column: str, seed: int
+) -> list[str]:
+  wanted = table['runs'][column]
+  overrides = {**wanted['overrides'], 'seed': seed, 'data.seed': seed}
+  return [
+    f'--config={wanted["config"]}',
+    f'--workdir={_workdir(out, column, seed)}',
+    *(f'--config.{key}={value}' for key, value in overrides.items()),
+  ]
+
+
+def _is_finished(arguments: Sequence[str], workdir: pathlib.Path) -> bool:
   path = workdir / 'finished.json'
   if not path.exists():
     return False
-  config = json.loads(path.read_text())['config']
-  for key, value in wanted['overrides'].items():
-    found = config
-    for part in key.split('.'):
-      found = found.get(part, {})
-    if str(found) != str(value):
-      raise common.ConfigError(
-        f'{workdir} was run with {key}={found}, the table asks for {value}: '
-        'give another --out, or remove that folder'
-      )
+  config, _, _ = command_line.read_flags(['experiments.run', *arguments])
+  if json.loads(path.read_text())['config'] != config:
+    raise common.ConfigError(
+      f'{workdir}: a run of another configuration than the table asks for; '
+      'give another --out, or remove that folder'
+    )
   return True
 
 
@@ -187,7 +188,10 @@ def _cells(table: Table, out: pathlib.Path) -> Iterator[Cell]:
   tasks: dict[str, Any] = {}
   for cell in tqdm(wanted, desc='cells', unit='cell', disable=None):
     path = (
-      out / 'cells' / cell['task'] / f'{cell["column"]}-{cell["seed"]}.json'
+      _folder(table, out)
+      / 'cells'
+      / cell['task']
+      / f'{cell["column"]}-{cell["seed"]}.json'
     )
     key = hashlib.sha256(
       json.dumps([cell, table['cells']], sort_keys=True).encode()
@@ -202,6 +206,10 @@ def _cells(table: Table, out: pathlib.Path) -> Iterator[Cell]:
       path.parent.mkdir(parents=True, exist_ok=True)
       run.write_aside(path, json.dumps(found, indent=1))
     yield {**cell, **found['value']}
+
+
+def _folder(table: Table, out: pathlib.Path) -> pathlib.Path:
+  return out / 'tables' / table['name']
 
 
 def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
@@ -222,7 +230,9 @@ def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
       finished = json.loads((workdir / 'finished.json').read_text())
       weights = finished['summary']['parameters_sha256']
       if column == table['random_weights_of']:
-        yield {**what, 'column': 'random_weights', 'seed': seed, 'of': column}
+        model = finished['config']['objective']['model']
+        random = {'column': 'random_weights', 'of': column, 'model': model}
+        yield {**what, **random, 'seed': seed}
       yield {**what, 'column': column, 'seed': seed, 'weights': weights}
 
 

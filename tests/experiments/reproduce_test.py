@@ -28,12 +28,12 @@ def command(*arguments):
 
 @pytest.fixture(scope='module')
 def smoke(tmp_path_factory):
-  """The arguments of a smoke run that ended well, and its folder."""
+  """The arguments of a smoke run that ended well, its table, its output."""
   out = tmp_path_factory.mktemp('reproduce')
   arguments = TABLE, f'--data={data_path()}', f'--out={out}', '--tier=smoke'
   done = command(*arguments)
   assert done.returncode == 0, done.stderr
-  return arguments, out, done.stdout
+  return arguments, out / 'tables' / TABLE, done.stdout
 
 
 def test_every_task_has_its_controls_and_an_interval(smoke):

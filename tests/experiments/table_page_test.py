@@ -58,6 +58,7 @@ def _write(folder, name, sequence):
 
 def _table(folder):
   return {
+    'name': 'any',
     'title': 'T',
     'note': 'N',
     'tier': 'smoke',
