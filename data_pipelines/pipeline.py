@@ -16,6 +16,7 @@ from typing import Any, get_args
 import grain
 from absl import flags
 
+from data_pipelines.batches import EvaluationBatches, TrainingBatches
 from data_pipelines.builders import shards
 from data_pipelines.central_dogma import CodonPolicy
 from data_pipelines.errors import InputError
@@ -28,11 +29,7 @@ from data_pipelines.mixture import (
   find_sources,
   make_mixture,
 )
-from data_pipelines.rows import (
-  EvaluationBatches,
-  PackedBatch,
-  TrainingBatches,
-)
+from data_pipelines.rows import PackedBatch
 
 # Below this size the checksum of every shard is compared by default.
 _VERIFY_BELOW_BYTES = 1_000_000_000
