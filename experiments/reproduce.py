@@ -7,12 +7,11 @@ A table is a file below experiments/tables: which data sets and runs it needs,
 its tasks, and published values with their source. Labelled data that are not
 below DIR are named, with where to get them. Everything lies below OUT and is
 made once: the same command goes on where it was stopped, one cell after
-another; tables of one OUT share data sets and runs. OUT/tables/TABLE holds the
-result: table.md, table.png and results.json. Exit codes are those of
+another; tables of one tier share data sets and runs. OUT/TIER/tables/TABLE
+holds the result: table.md, table.png and results.json. Exit codes are those of
 `experiments.run`.
 """
 
-import hashlib
 import importlib
 import json
 import pathlib
@@ -22,9 +21,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import flags
-from tqdm import tqdm
 
-from experiments import command_line, common, run, table_page
+from experiments import command_line, common, run, table_cells, table_page
 
 TIERS = ('smoke', 'cpu', 'gpu', 'pod')
 USAGE = (
@@ -33,11 +31,11 @@ USAGE = (
 )
 
 Table = Mapping[str, Any]
-Cell = dict[str, Any]
 
 
 def main(argv: Sequence[str]) -> int:
   """The whole flow; returns the exit code."""
+  from backbone.train import checkpoint, state
   from data_pipelines.errors import InputError
 
   try:
@@ -45,10 +43,19 @@ def main(argv: Sequence[str]) -> int:
     code = _prepare(table, out) or _train(table, out)
     if code:
       return code
-    cells = list(_cells(table, out))
-  except (common.ConfigError, InputError) as error:
+    cells = list(table_cells.compute(table, out))
+  except (
+    common.ConfigError,
+    InputError,
+    checkpoint.CheckpointError,
+    state.TrainingError,
+  ) as error:
     return run.complain(error)
-  print(table_page.write(table, cells, _folder(table, out), ' '.join(argv[1:])))
+  print(
+    table_page.write(
+      table, cells, table_cells.folder_of(table, out), ' '.join(argv[1:])
+    )
+  )
   return 0
 
 
@@ -80,7 +87,8 @@ def _read(argv: Sequence[str]) -> tuple[Table, pathlib.Path]:
   module = importlib.import_module(
     f'experiments.tables.{name.replace("/", ".")}'
   )
-  out = pathlib.Path(values.out).resolve()
+  # Tiers differ in the data they train on, so none finds the other's.
+  out = pathlib.Path(values.out).resolve() / values.tier
   data = pathlib.Path(values.data).resolve()
   table = module.get_table(data, out, values.tier)
   _check_data(table, data)
@@ -117,33 +125,34 @@ def _files(table: Table, data: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _prepare(table: Table, out: pathlib.Path) -> int:
   """Runs the commands whose results are not there yet."""
-  out.mkdir(parents=True, exist_ok=True)
   for step in table['steps']:
-    if not (out / step['creates']).exists():
-      code = _call(step['module'], step['arguments'])
-      if code:
-        return code
+    command = json.dumps([step['module'], *map(str, step['arguments'])])
+    record = out / 'steps' / f'{step["creates"].replace("/", "-")}.json'
+    if (out / step['creates']).exists() and record.exists():
+      if record.read_text() == command:
+        continue
+      raise common.ConfigError(
+        f'{out / step["creates"]} was made by another command than the table '
+        f'asks for; give another --out, or remove it and {record}'
+      )
+    code = _call(step['module'], step['arguments'])
+    if code:
+      return code
+    record.parent.mkdir(parents=True, exist_ok=True)
+    run.write_aside(record, command)
   return 0
 
 
 def _train(table: Table, out: pathlib.Path) -> int:
   """Trains what the columns need; a finished run is not repeated."""
-  for column, seed in _runs(table):
+  for column, seed in table_cells.runs(table):
     arguments = _run_arguments(table, out, column, seed)
-    if _is_finished(arguments, _workdir(out, column, seed)):
+    if _is_finished(arguments, table_cells.workdir_of(out, column, seed)):
       continue
     code = _call('experiments.run', arguments)
     if code:
       return code
   return 0
-
-
-def _runs(table: Table) -> list[tuple[str, int]]:
-  return [(c, s) for s in table['seeds'] for c in table['runs']]
-
-
-def _workdir(out: pathlib.Path, column: str, seed: int) -> pathlib.Path:
-  return out / 'runs' / f'{column}-{seed}'
 
 
 def _run_arguments(
@@ -153,7 +162,7 @@ def _run_arguments(
   overrides = {**wanted['overrides'], 'seed': seed, 'data.seed': seed}
   return [
     f'--config={wanted["config"]}',
-    f'--workdir={_workdir(out, column, seed)}',
+    f'--workdir={table_cells.workdir_of(out, column, seed)}',
     *(f'--config.{key}={value}' for key, value in overrides.items()),
   ]
 
@@ -176,106 +185,6 @@ def _call(module: str, arguments: Sequence[str]) -> int:
   command = [sys.executable, '-m', module, *map(str, arguments)]
   print('$ python -m', module, *map(str, arguments), flush=True)
   return subprocess.run(command, check=False).returncode
-
-
-def _cells(table: Table, out: pathlib.Path) -> Iterator[Cell]:
-  """Every cell, from its file or computed."""
-  for name, entry in table['tasks'].items():
-    common.check(entry['task'], f'tasks.{name}')
-  wanted = list(_wanted(table, out))
-  evaluator = common.build(table['cells'], 'cells')
-  contexts: dict[tuple[str, int], Any] = {}
-  tasks: dict[str, Any] = {}
-  for cell in tqdm(wanted, desc='cells', unit='cell', disable=None):
-    path = (
-      _folder(table, out)
-      / 'cells'
-      / cell['task']
-      / f'{cell["column"]}-{cell["seed"]}.json'
-    )
-    key = hashlib.sha256(
-      json.dumps([cell, table['cells']], sort_keys=True).encode()
-    ).hexdigest()
-    found = json.loads(path.read_text()) if path.exists() else {}
-    if found.get('key') != key:
-      name = cell['task']
-      if name not in tasks:
-        tasks = {name: _task(table, name)}
-      value = _evaluate(evaluator, tasks[name], cell, contexts, out)
-      found = {'key': key, 'value': value}
-      path.parent.mkdir(parents=True, exist_ok=True)
-      run.write_aside(path, json.dumps(found, indent=1))
-    yield {**cell, **found['value']}
-
-
-def _folder(table: Table, out: pathlib.Path) -> pathlib.Path:
-  return out / 'tables' / table['name']
-
-
-def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
-  """What identifies each cell, task by task: its inputs, to the weights."""
-  trained_on = {}
-  if folder := table.get('contaminated_by'):
-    data_hash = _of_contamination('data_hash', folder)
-    trained_on = {'folder': folder, 'data': data_hash}
-  for name, entry in table['tasks'].items():
-    what = {'task': name, 'entry': entry}
-    yield {**what, 'column': 'kmer', 'seed': 0}
-    if 'rule' in entry:
-      yield {**what, 'column': 'rule', 'seed': 0}
-    if trained_on:
-      yield {**what, 'column': table_page.CONTAMINATION, 'seed': 0} | trained_on
-    for column, seed in _runs(table):
-      workdir = _workdir(out, column, seed)
-      finished = json.loads((workdir / 'finished.json').read_text())
-      weights = finished['summary']['parameters_sha256']
-      if column == table['random_weights_of']:
-        model = finished['config']['objective']['model']
-        random = {'column': 'random_weights', 'of': column, 'model': model}
-        yield {**what, **random, 'seed': seed}
-      yield {**what, 'column': column, 'seed': seed, 'weights': weights}
-
-
-def _of_contamination(function: str, folder: str, **filled_in: Any) -> Any:
-  name = f'data_pipelines.contamination:{function}'
-  called = {'name': name, 'folder': folder}
-  return common.build(called, 'contaminated_by', **filled_in)
-
-
-def _task(table: Table, name: str) -> Any:
-  """The labelled data, with what its reader says of them."""
-  built = common.build(table['tasks'][name]['task'], f'tasks.{name}')
-  # A reader is a function that made the task, or an object that makes it.
-  task = built() if callable(built) else built
-  for note in getattr(task, 'notes', ()):
-    print(f'{name}: {note}', file=sys.stderr)
-  return task
-
-
-def _evaluate(
-  evaluator: Any,
-  task: Any,
-  cell: Cell,
-  contexts: dict[tuple[str, int], Any],
-  out: pathlib.Path,
-) -> Cell:
-  column, seed = cell['column'], cell['seed']
-  if column == table_page.CONTAMINATION:
-    return {column: _of_contamination('check', cell['folder'], task=task)}
-  if column == 'kmer':
-    return {'metric': task.metric, **evaluator.of_kmers(task)}
-  if column == 'rule':
-    rule = cell['entry']['rule']
-    return {'metric': task.metric, **evaluator.of_rule(task, rule)}
-  run_of = cell.get('of', column), seed
-  if run_of not in contexts:
-    workdir = _workdir(out, *run_of)
-    config = json.loads((workdir / 'finished.json').read_text())['config']
-    contexts[run_of] = run.train(config, workdir)[1]
-  context = contexts[run_of]
-  is_random = column == 'random_weights'
-  model = context.random_model if is_random else context.model
-  return {'metric': task.metric, **evaluator.of_model(task, model)}
 
 
 if __name__ == '__main__':

@@ -68,7 +68,10 @@ def _of(cells: Cells, task: str, column: str) -> list[Mapping[str, Any]]:
 def _grid(table: Mapping[str, Any], cells: Cells) -> list[str]:
   columns = _columns(cells)
   published = table.get('published', {})
-  head = ['task', 'omics', 'metric', *columns, 'published']
+  base = table['random_weights_of']
+  gains = [c for c in ('random_weights', 'kmer') if {c, base} <= set(columns)]
+  gain_heads = [f'{base} - {column}' for column in gains]
+  head = ['task', 'omics', 'metric', *columns, *gain_heads, 'published']
   lines = [_line(head), _line(['---'] * len(head))]
   for name, entry in table['tasks'].items():
     shown = [_text(_of(cells, name, column)) for column in columns]
@@ -77,6 +80,9 @@ def _grid(table: Mapping[str, Any], cells: Cells) -> list[str]:
       f'{p["model"]} {p["value"]:g} ({p["source"]})'
       for p in published.get(name, ())
     )
+    shown += [
+      f'{_mean(cells, name, base) - _mean(cells, name, c):+.3f}' for c in gains
+    ]
     lines.append(_line([name, entry['omics'], metric, *shown, quoted or '-']))
   return lines
 
@@ -148,6 +154,7 @@ def _contamination(cells: Cells) -> list[str]:
     'exactly in pretraining data',
     f'minimizers >= {share}',
     "exactly in the task's own training set",
+    'similar to it',
   ]
   lines = ['', _line(head), _line(['---'] * len(head))]
   for cell in found:
@@ -158,7 +165,12 @@ def _contamination(cells: Cells) -> list[str]:
       number = f'{side["num_test"]:,}'
       if unchecked:
         number += f' ({unchecked:,} too short to check)'
-      keys = ('num_exact', 'num_similar', 'num_exact_in_task')
+      keys = (
+        'num_exact',
+        'num_similar',
+        'num_exact_in_task',
+        'num_similar_in_task',
+      )
       lines.append(_line([name, number, *(f'{side[key]:,}' for key in keys)]))
   return lines
 

@@ -27,7 +27,8 @@ class MaskedBits:
   Markov models fitted to the training split of all data sets (`markov_k`, as
   the model was) and of the one data set in question (`markov_k_own`). A Markov
   model sees the true bases to the left, also where the model's are masked; the
-  model sees both sides.
+  model sees both sides. Of proteins without a CDS the codons are drawn, and
+  training does not ask for them: their rows say how predictable the draw is.
 
   Attributes:
     split: Where to measure.

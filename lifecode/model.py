@@ -93,7 +93,9 @@ class LifeCode(nnx.Module):
 
     Args:
       sequence: Indices into `tokenizers.interface.SYMBOLS`.
-      segment_ids: 0 for padding; a segment starts and ends on a unit.
+      segment_ids: 0 for padding; a segment starts and ends on a unit. Where
+        words are longer than codons, what shares a word with the segment
+        before is not read, and has its vector.
       positions: Base position within the segment.
       labels: Regions of the units (`lifecode.regions`); None is unknown.
     """

@@ -23,8 +23,9 @@ class ResidueBits:
 
   Columns are the amino-acid marginal of the trained model (the sum of its
   probabilities of the synonyms), of random weights, and the codon-usage prior:
-  how often the codons of each residue are used in the training genes of all
-  data sets. A uniform guess of 20 residues and the stop has 4.39 bits.
+  the same sum over how often each codon is used in the training genes of the
+  data set in question, which is how frequent the residue is there. A uniform
+  guess of 20 residues and the stop has 4.39 bits.
 
   Attributes:
     split: Where to measure.
@@ -46,17 +47,17 @@ class ResidueBits:
       'pretrained': self._make_bits(context.model),
       'random_weights': self._make_bits(context.random_model),
     }
-    prior = _prior(context.data)
+    priors = _priors(context.data)
     held_out = [
       (task, batches)
       for task, batches in context.data.evaluation(
         self.split, max_rows=self.max_rows
       )
-      if task.endswith('/cds')
+      if task in priors
     ]
     found = []
     for task, batches in tqdm(held_out, desc='residues', unit='task'):
-      totals = self._totals(context.seed, batches, models, prior)
+      totals = self._totals(context.seed, batches, models, priors[task])
       weight = totals.pop('weight')
       found += [
         table.row(
@@ -111,14 +112,17 @@ class ResidueBits:
     return {column: total[is_used] for column, total in totals.items()}
 
 
-def _prior(data: Any) -> Float[np.ndarray, 'residues']:
-  """Bits of each residue by its share of the training codons."""
-  # Each starts at one, so that a residue never seen has finite bits.
-  counts = np.ones(NUM_AMINO_ACIDS)
+def _priors(data: Any) -> dict[str, Float[np.ndarray, 'residues']]:
+  """By data set, bits of each residue by its share of the training codons."""
+  priors = {}
   for task, batches in data.evaluation('train'):
-    if task.endswith('/cds'):
-      for index in range(len(batches)):
-        residues = batches[index]['amino_acid'][:, ::CODON]
-        kept = residues[residues < NUM_AMINO_ACIDS]
-        counts += np.bincount(kept, minlength=NUM_AMINO_ACIDS)
-  return -np.log2(counts / counts.sum())
+    if not task.endswith('/cds'):
+      continue
+    # Each starts at one, so that a residue never seen has finite bits.
+    counts = np.ones(NUM_AMINO_ACIDS)
+    for index in range(len(batches)):
+      residues = batches[index]['amino_acid'][:, ::CODON]
+      kept = residues[residues < NUM_AMINO_ACIDS]
+      counts += np.bincount(kept, minlength=NUM_AMINO_ACIDS)
+    priors[task] = -np.log2(counts / counts.sum())
+  return priors

@@ -21,7 +21,8 @@ class RnaProteinPairs:
   Pairs whose RNA has a letter other than A C G T U (structures write modified
   and unseen bases as X, I or N) are left out and counted in the notes.
   Proteins of equal letters are one protein: it is in one split, and intervals
-  are over proteins. An RNA may be in several splits.
+  are over proteins. An RNA may be in several splits, and so may proteins that
+  are merely similar (`data_pipelines.contamination` counts them).
 
   Attributes:
     path: Protein, RNA and label (1 binds, 0 does not), by tabs, no header.

@@ -19,6 +19,7 @@ from lifecode.objectives.masked import (
 )
 from lifecode.objectives.translation import targets
 from lifecode.tokenizers.interface import CODON
+from lifecode.tokenizers.lookup import word_ids
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,9 +53,12 @@ def residue_nats(
   table = jnp.asarray(_amino_acid_of_codon())
   read = table[batch['genetic_code'][:, ::CODON].astype(jnp.int32)]
   is_synonym = read == residue[..., None].astype(read.dtype)
-  # A start codon may read M though it is none of M's, and in some codes a stop
-  # is also a residue: no codon's probability says that.
-  is_target = is_hidden & is_residue & is_synonym.any(-1)
+  # A GTG start reads M though it is none of M's codons, and in some codes a
+  # stop is a residue elsewhere: no codon's probability says that.
+  true = word_ids(batch['sequence'].astype(jnp.int32), CODON)[..., None]
+  is_target = (
+    is_hidden & is_residue & (is_synonym & (true == jnp.arange(64))).any(-1)
+  )
   safe = jnp.where(is_synonym.any(-1, keepdims=True), is_synonym, True)
   log_p = jax.nn.logsumexp(codons, axis=-1, where=safe)
   return -log_p, is_target

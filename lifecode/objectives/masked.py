@@ -18,6 +18,7 @@ from backbone.array_types import (
   PyTree,
   Scalar,
 )
+from data_pipelines import records
 from lifecode.masking import UnitMasking
 from lifecode.model import Encoded, LifeCode, LifeCodeConfig
 from lifecode.regions import RegionLabels
@@ -55,16 +56,19 @@ class MaskedForward:
   def __call__(
     self, model: LifeCode, batch: Batch, key: PRNGKey, *, train: bool
   ) -> MaskedRows:
-    sequence = batch['sequence'].astype(jnp.int32)
+    sequence, segment_ids = batch['sequence'], batch['segment_ids']
     unit = math.lcm(CODON, model.unit)
-    region_key, key = jax.random.fold_in(key, 1), key
+    # A longer word may begin in one segment and end in the next, whose bases
+    # are then neither read nor predicted.
+    first = jnp.repeat(segment_ids[:, ::unit], unit, axis=1)
+    sequence = jnp.where(segment_ids == first, sequence, records.N)
+    sequence = sequence.astype(jnp.int32)
+    region_key = jax.random.fold_in(key, 1)
     corrupted, is_selected = self.masking(
-      sequence, batch['segment_ids'], key, train=train, unit=unit
+      sequence, segment_ids, key, train=train, unit=unit
     )
     labels = self.regions(batch, model.unit, region_key, train=train)
-    encoded = model.encode(
-      corrupted, batch['segment_ids'], batch['positions'], labels
-    )
+    encoded = model.encode(corrupted, segment_ids, batch['positions'], labels)
     is_same = (corrupted == sequence).reshape(len(sequence), -1, unit).all(-1)
     is_same = jnp.repeat(is_same, unit, axis=1)
     return MaskedRows(

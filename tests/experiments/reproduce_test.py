@@ -33,7 +33,7 @@ def smoke(tmp_path_factory):
   arguments = TABLE, f'--data={data_path()}', f'--out={out}', '--tier=smoke'
   done = command(*arguments)
   assert done.returncode == 0, done.stderr
-  return arguments, out / 'tables' / TABLE, done.stdout
+  return arguments, out / 'smoke' / 'tables' / TABLE, done.stdout
 
 
 def test_every_task_has_its_controls_and_an_interval(smoke):

@@ -7,7 +7,7 @@ import numpy as np
 from data_pipelines import records
 from data_pipelines.builders import omics
 from data_pipelines.tasks import Task
-from experiments import reproduce, table_page
+from experiments import table_cells, table_page
 
 HERE = 'tests.experiments.table_page_test'
 
@@ -71,26 +71,38 @@ def _table(folder):
   }
 
 
+def test_a_cell_is_of_the_files_that_its_task_reads(tmp_path):
+  (tmp_path / 'folder').mkdir()
+  file = tmp_path / 'folder' / 'test.csv'
+  file.write_text('sequence,label')
+  task = {'task': {'name': 'any:thing', 'folder': str(file.parent)}}
+  before = table_cells._stamps(task)
+  assert [name for name, _, _ in before] == [str(file)]
+  assert table_cells._stamps(task) == before
+  file.write_text('sequence,label\nA,1')
+  assert table_cells._stamps(task) != before
+
+
 def test_contamination_is_a_table_of_its_own(tmp_path):
   _write(tmp_path / 'data', 'x', _bases(0))
   table = _table(tmp_path / 'data')
-  cells = list(reproduce._cells(table, tmp_path))
+  cells = list(table_cells.compute(table, tmp_path))
   text = table_page.write(table, cells, tmp_path, 'T')
   assert '| task | omics | metric | kmer | published |' in text
   assert (
     '| task | test sequences | exactly in pretraining data | minimizers >= 50% '
-    "| exactly in the task's own training set |"
+    "| exactly in the task's own training set | similar to it |"
   ) in text
-  assert '| toy | 3 (1 too short to check) | 1 | 1 | 1 |' in text
+  assert '| toy | 3 (1 too short to check) | 1 | 1 | 1 | ' in text
   saved = json.loads((tmp_path / 'results.json').read_text())
   assert [cell['column'] for cell in saved] == ['kmer', 'contamination']
   assert saved[1]['contamination']['sides'][0]['num_exact'] == 1
 
   # Other data are counted anew; a table that names none has no such lines.
   _write(tmp_path / 'data', 'y', _bases(1))
-  cells = list(reproduce._cells(table, tmp_path))
+  cells = list(table_cells.compute(table, tmp_path))
   text = table_page.write(table, cells, tmp_path, 'T')
-  assert '| toy | 3 (1 too short to check) | 2 | 2 | 1 |' in text
+  assert '| toy | 3 (1 too short to check) | 2 | 2 | 1 | ' in text
   del table['contaminated_by']
-  cells = list(reproduce._cells(table, tmp_path))
+  cells = list(table_cells.compute(table, tmp_path))
   assert 'sequences' not in table_page.write(table, cells, tmp_path, 'T')

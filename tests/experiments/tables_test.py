@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from experiments import command_line, common, reproduce
+from experiments import command_line, common, reproduce, table_cells
 from experiments.tables.lifecode import sources, tasks
 from tests.real_data import data_path
 
@@ -128,8 +128,8 @@ def test_a_reader_may_make_its_task_at_once_or_when_called(tmp_path):
   whole = {**tasks.classes(tmp_path), 'folder': tmp_path}
   part = tasks.limited(whole, {'train': 1})
   table = {'tasks': {'whole': {'task': whole}, 'part': {'task': part}}}
-  assert len(reproduce._task(table, 'whole').labels) == 6
-  assert len(reproduce._task(table, 'part').labels) == 5
+  assert len(table_cells._task(table, 'whole').labels) == 6
+  assert len(table_cells._task(table, 'part').labels) == 5
 
 
 def test_recomputed_means_are_those_checked_by_hand():

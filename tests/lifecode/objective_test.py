@@ -195,6 +195,27 @@ def test_the_marginal_adds_up_synonyms_of_the_records_own_code(genetic_code):
   )
 
 
+def test_the_marginal_skips_what_no_codon_of_the_table_says():
+  batch = make_batch(rows=1, genetic_code=11)
+  batch['sequence'][:, 18:21] = central_dogma.encode('GTG')
+  batch['amino_acid'][:, 18:21] = central_dogma.METHIONINE
+  _, is_target = amino_acid_marginal.residue_nats(
+    jnp.zeros((1, 24, 64)), on_device(batch), jnp.ones((1, 24), bool)
+  )
+  assert not is_target[0, 6] and is_target[0, 7:14].all()
+
+
+def test_words_of_two_segments_are_no_target():
+  """The second codon of the third word is of segment 2."""
+  batch = make_batch(rows=1)
+  batch['segment_ids'][:] = np.repeat([1, 2, 0], [15, 51, 6])
+  model = dataclasses.replace(TINY, tokenizer=Lookup(6))
+  objective = pretrain(model, forward=ALL_HIDDEN)
+  changed = batch | {'sequence': batch['sequence'].copy()}
+  changed['sequence'][:, 15:18] = 3 - changed['sequence'][:, 15:18]
+  assert loss_of(objective, batch) == loss_of(objective, changed)
+
+
 def test_a_start_codon_is_translated_as_the_record_has_it():
   """GTG read as M: the residue comes from the record, not from its bases."""
   objective = pretrain(TINY, forward=ALL_HIDDEN, translation=1.0)

@@ -3,9 +3,10 @@
 A public summary of Life-Code (arXiv:2502.07299) names the interaction of
 non-coding RNA and proteins; its data set and values are unknown. Those quoted
 are of other models on sets of RPITER, by five-fold cross-validation over random
-pairs (README of CD-GPT); related, not ours. What we change: a protein is in one
-split alone, since a random split shows test proteins in training; so our cells
-answer a harder question. Proteins are written as codons of yeast's usage.
+pairs (README of CD-GPT); related, not ours. What we change: equal proteins are
+in one split alone. Similar ones are not clustered, and RNA is in all splits:
+the table counts how much of the test set resembles training. Proteins are
+written as codons of yeast's usage.
 
 At the tiers smoke and cpu the table holds the one set that lies in the data
 folder, RPI2241, in AUROC; of the two with a published value we report MCC.

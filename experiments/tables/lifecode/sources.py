@@ -54,11 +54,11 @@ _STEPS = {'smoke': 12, 'cpu': 900, 'gpu': 20_000, 'pod': 100_000}
 CELLS_NOTE = (
   'Columns: the same encoder with random weights; logistic or ridge '
   'regression on counts (the kind chosen on validation is named); the '
-  'encoder pretrained on six genomes, their CDS, RNA and proteins. A cell '
+  'encoder pretrained on genomes, their CDS, RNA and proteins. A cell '
   'is the mean over the seeds, each of which is a pretraining (or a random '
   'encoder) of its own, and from the lowest to the highest bound of their '
-  '95 % bootstrap intervals over test examples. Training, validation and '
-  'test sets are cut to the sizes of this tier.'
+  '95 % bootstrap intervals over test examples. At the tiers smoke and cpu '
+  'training, validation and test sets are cut.'
 )
 
 
@@ -70,6 +70,7 @@ def frame(data: pathlib.Path, out: pathlib.Path, tier: str) -> Object:
     'seeds': (0,) if is_smoke else (0, 1, 2),
     'runs': {'pretrained': pretraining(out, tier)},
     'random_weights_of': 'pretrained',
+    'contaminated_by': str(out / 'data'),
     'cells': {
       'name': 'backbone.downstream.cells:Probes',
       'encode': 'lifecode.model:encode',

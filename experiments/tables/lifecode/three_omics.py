@@ -16,7 +16,6 @@ from experiments.tables.lifecode import sources, tasks
 _SMOKE = ('prom_core_tata', 'pab1', 'secondary_structure', 'central_dogma')
 
 _GUE = 'arXiv:2306.15006, fine-tuned on all'
-_ADDITIVE = 'additive ridge on all variants, on this split; Pearson'
 
 
 def get_table(
@@ -27,15 +26,12 @@ def get_table(
     **sources.frame(data, out, tier),
     'title': 'Life-Code: three omics, linear probes',
     'note': sources.CELLS_NOTE,
-    'contaminated_by': str(out / 'data'),
     'tasks': tasks.declare(data, tier, _SMOKE if tier == 'smoke' else ()),
     'published': {
       'prom_core_all': [_quoted('DNABERT-2', 0.694, _GUE)],
       'prom_core_tata': [_quoted('DNABERT-2', 0.742, _GUE)],
       'tf_0': [_quoted('DNABERT-2', 0.720, _GUE)],
       'tf_1': [_quoted('DNABERT-2', 0.761, _GUE)],
-      'avgfp': [_quoted('ridge', 0.824, _ADDITIVE)],
-      'pab1': [_quoted('ridge', 0.898, _ADDITIVE)],
     },
   }
 

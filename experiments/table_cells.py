@@ -1,0 +1,141 @@
+"""Cells of a table: each computed once, kept in a file, keyed by its inputs."""
+
+import hashlib
+import json
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+from experiments import common, run, table_page
+
+Table = Mapping[str, Any]
+Cell = dict[str, Any]
+
+
+def runs(table: Table) -> list[tuple[str, int]]:
+  """Columns that are trained, by seed."""
+  return [(c, s) for s in table['seeds'] for c in table['runs']]
+
+
+def workdir_of(out: pathlib.Path, column: str, seed: int) -> pathlib.Path:
+  """Where that run is."""
+  return out / 'runs' / f'{column}-{seed}'
+
+
+def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
+  """Every cell, from its file or computed."""
+  for name, entry in table['tasks'].items():
+    common.check(entry['task'], f'tasks.{name}')
+  wanted = list(_wanted(table, out))
+  evaluator = common.build(table['cells'], 'cells')
+  models: dict[tuple[str, int], Any] = {}
+  tasks: dict[str, Any] = {}
+  for cell in tqdm(wanted, desc='cells', unit='cell', disable=None):
+    path = (
+      folder_of(table, out)
+      / 'cells'
+      / cell['task']
+      / f'{cell["column"]}-{cell["seed"]}.json'
+    )
+    key = hashlib.sha256(
+      json.dumps([cell, table['cells']], sort_keys=True).encode()
+    ).hexdigest()
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if found.get('key') != key:
+      name = cell['task']
+      if name not in tasks:
+        tasks = {name: _task(table, name)}
+      value = _evaluate(evaluator, tasks[name], cell, models, out)
+      found = {'key': key, 'value': value}
+      path.parent.mkdir(parents=True, exist_ok=True)
+      run.write_aside(path, json.dumps(found, indent=1))
+    yield {**cell, **found['value']}
+
+
+def folder_of(table: Table, out: pathlib.Path) -> pathlib.Path:
+  """Where the table is."""
+  return out / 'tables' / table['name']
+
+
+def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
+  """What identifies each cell, task by task: its inputs, to the weights."""
+  trained_on = {}
+  if folder := table.get('contaminated_by'):
+    data_hash = _of_contamination('data_hash', folder)
+    trained_on = {'folder': folder, 'data': data_hash}
+  for name, entry in table['tasks'].items():
+    what = {'task': name, 'entry': entry, 'files': _stamps(entry['task'])}
+    yield {**what, 'column': 'kmer', 'seed': 0}
+    if 'rule' in entry:
+      yield {**what, 'column': 'rule', 'seed': 0}
+    if trained_on:
+      yield {**what, 'column': table_page.CONTAMINATION, 'seed': 0} | trained_on
+    for column, seed in runs(table):
+      workdir = workdir_of(out, column, seed)
+      finished = json.loads((workdir / 'finished.json').read_text())
+      weights = finished['summary']['parameters_sha256']
+      if column == table['random_weights_of']:
+        model = finished['config']['objective']['model']
+        random = {'column': 'random_weights', 'of': column, 'model': model}
+        yield {**what, **random, 'seed': seed}
+      yield {**what, 'column': column, 'seed': seed, 'weights': weights}
+
+
+def _stamps(task: Any) -> list[tuple[str, int, int]]:
+  """Size and time of every file that a task names, or holds in a folder."""
+  found, parts = [], [task]
+  while parts:
+    part = parts.pop(0)
+    if isinstance(part, Mapping):
+      parts += part.values()
+    elif isinstance(part, str) and pathlib.Path(part).is_absolute():
+      path = pathlib.Path(part)
+      files = sorted(path.rglob('*')) if path.is_dir() else [path]
+      stats = [(str(file), file.stat()) for file in files if file.is_file()]
+      found += [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+  return sorted(set(found))
+
+
+def _of_contamination(function: str, folder: str, **filled_in: Any) -> Any:
+  name = f'data_pipelines.contamination:{function}'
+  called = {'name': name, 'folder': folder}
+  return common.build(called, 'contaminated_by', **filled_in)
+
+
+def _task(table: Table, name: str) -> Any:
+  """The labelled data, with what its reader says of them."""
+  built = common.build(table['tasks'][name]['task'], f'tasks.{name}')
+  # A reader is a function that made the task, or an object that makes it.
+  task = built() if callable(built) else built
+  for note in getattr(task, 'notes', ()):
+    print(f'{name}: {note}', file=sys.stderr)
+  return task
+
+
+def _evaluate(
+  evaluator: Any,
+  task: Any,
+  cell: Cell,
+  models: dict[tuple[str, int], Any],
+  out: pathlib.Path,
+) -> Cell:
+  column, seed = cell['column'], cell['seed']
+  if column == table_page.CONTAMINATION:
+    return {column: _of_contamination('check', cell['folder'], task=task)}
+  if column == 'kmer':
+    return {'metric': task.metric, **evaluator.of_kmers(task)}
+  if column == 'rule':
+    rule = cell['entry']['rule']
+    return {'metric': task.metric, **evaluator.of_rule(task, rule)}
+  run_of = cell.get('of', column), seed
+  if run_of not in models:
+    workdir = workdir_of(out, *run_of)
+    config = json.loads((workdir / 'finished.json').read_text())['config']
+    context = run.train(config, workdir)[1]
+    # The rest of a context, a teacher among it, would fill the memory.
+    models[run_of] = context.model, context.random_model
+  model = models[run_of][column == 'random_weights']
+  return {'metric': task.metric, **evaluator.of_model(task, model)}
