@@ -94,6 +94,8 @@ def get_config(arg: str = '') -> ConfigDict:
       num_proteins=9,
     )
     config.data.prepare.config = organism
+    # Compiling takes most of its time.
+    config.objective.model.backbone.pattern = ('delta', 'local')
     config.data.row_length = 192
     config.optimizer.warmup_steps = 4
     config.train.update(
