@@ -165,8 +165,8 @@ def test_losses_are_added_one_after_another():
   names = ('translation', 'amino_acid_marginal', 'distillation')
   assert {c: tuple(w[n] for n in names) for c, w in weights.items()} == {
     'mlm': (0, 0, 0),
-    'translation': (1, 1, 0),
-    'distillation': (1, 1, 0.5),
+    'translation': (0.25, 0.25, 0),
+    'distillation': (0.25, 0.25, 0.5),
   }
 
 
