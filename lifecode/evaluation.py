@@ -64,18 +64,16 @@ class MaskedBits:
       }
       totals = self._totals(context, batches, models, floors)
       weight = totals.pop('weight')
-      found += [
-        table.row(
-          'masked_bits',
-          task,
-          'bits_per_base',
-          column,
-          metrics.ratio(total, weight, self.bootstrap),
-          seed=context.seed,
-          split=self.split,
-        )
-        for column, total in totals.items()
-      ]
+      found += table.ratio_rows(
+        'masked_bits',
+        task,
+        'bits_per_base',
+        totals,
+        weight,
+        self.bootstrap,
+        seed=context.seed,
+        split=self.split,
+      )
     return found
 
   def _fit(self, data: Any) -> dict[tuple[str | None, int], MarkovModel]:

@@ -23,6 +23,7 @@ def pretrain(
   distillation: float | int = 0.0,
   teacher: Teacher | None = None,
   soft_mask_weight: float | int = 1.0,
+  sampled_codon_weight: float | int = 0.0,
   translation_positions: Literal['hidden', 'all'] = 'hidden',
   smooth_l1_weight: float | int = 0.5,
 ) -> Sum:
@@ -38,6 +39,7 @@ def pretrain(
     distillation: λ_kd.
     teacher: What to distil from.
     soft_mask_weight: Of a base in a repeat, in L_mlm.
+    sampled_codon_weight: Of a base of a drawn codon, in L_mlm.
     translation_positions: Codons that count in L_t.
     smooth_l1_weight: Of the second term of L_kd.
 
@@ -59,7 +61,10 @@ def pretrain(
     teacher_width=teacher.width if Distillation in used else 0,
   )
   of_part = {
-    MaskedModelling: {'soft_mask_weight': soft_mask_weight},
+    MaskedModelling: {
+      'soft_mask_weight': soft_mask_weight,
+      'sampled_codon_weight': sampled_codon_weight,
+    },
     Translation: {'positions': translation_positions},
     Distillation: {'teacher': teacher, 'smooth_l1_weight': smooth_l1_weight},
   }

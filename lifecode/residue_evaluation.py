@@ -59,18 +59,16 @@ class ResidueBits:
     for task, batches in tqdm(held_out, desc='residues', unit='task'):
       totals = self._totals(context.seed, batches, models, priors[task])
       weight = totals.pop('weight')
-      found += [
-        table.row(
-          'residue_bits',
-          task,
-          'bits_per_residue',
-          column,
-          metrics.ratio(total, weight, self.bootstrap),
-          seed=context.seed,
-          split=self.split,
-        )
-        for column, total in totals.items()
-      ]
+      found += table.ratio_rows(
+        'residue_bits',
+        task,
+        'bits_per_residue',
+        totals,
+        weight,
+        self.bootstrap,
+        seed=context.seed,
+        split=self.split,
+      )
     return found
 
   def _make_bits(self, model: nnx.Module):

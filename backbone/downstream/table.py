@@ -1,6 +1,9 @@
 """Result rows, and a text table of them: tasks down, models across."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from jaxtyping import Float
 
 from backbone.downstream import metrics
 
@@ -29,6 +32,32 @@ def row(
     'low': score.low,
     'high': score.high,
   }
+
+
+def ratio_rows(
+  table: str,
+  task: str,
+  metric: str,
+  totals: Mapping[str, Float[np.ndarray, 'e']],
+  weight: Float[np.ndarray, 'e'],
+  bootstrap: metrics.Bootstrap,
+  *,
+  seed: int,
+  split: str,
+) -> list[Row]:
+  """A row for each column of `totals`: its sum over that of `weight`."""
+  return [
+    row(
+      table,
+      task,
+      metric,
+      column,
+      metrics.ratio(total, weight, bootstrap),
+      seed=seed,
+      split=split,
+    )
+    for column, total in totals.items()
+  ]
 
 
 def _cell(found: Row | None) -> str:

@@ -5,8 +5,9 @@
 
 Paper: Life-Code (arXiv:2502.07299); sizes and settings are ours. The organism
 is made on the fly and its grammar is known exactly. Hardware: 2 CPU cores,
-about 7 minutes. Expected: ahead of random weights on all tasks and of the
-codon-usage prior on residues, behind k-mer counts (docs/results/quickstart.md).
+9 min 20 s beside other work. Expected: ahead of random weights on all tasks and
+of the codon-usage prior on residues, behind k-mer counts
+(docs/results/quickstart.md).
 With `:smoke` a dozen steps on a tiny organism: checks that all parts fit.
 """
 

@@ -18,11 +18,10 @@ from backbone.array_types import (
   PyTree,
   Scalar,
 )
-from data_pipelines import records
 from lifecode.masking import UnitMasking
 from lifecode.model import Encoded, LifeCode, LifeCodeConfig
 from lifecode.regions import RegionLabels
-from lifecode.tokenizers.interface import CODON
+from lifecode.tokenizers.interface import CODON, own_segment
 
 
 class MaskedRows(NamedTuple):
@@ -60,9 +59,7 @@ class MaskedForward:
     unit = math.lcm(CODON, model.unit)
     # A longer word may begin in one segment and end in the next, whose bases
     # are then neither read nor predicted.
-    first = jnp.repeat(segment_ids[:, ::unit], unit, axis=1)
-    sequence = jnp.where(segment_ids == first, sequence, records.N)
-    sequence = sequence.astype(jnp.int32)
+    sequence = own_segment(sequence.astype(jnp.int32), segment_ids, unit)
     region_key = jax.random.fold_in(key, 1)
     corrupted, is_selected = self.masking(
       sequence, segment_ids, key, train=train, unit=unit

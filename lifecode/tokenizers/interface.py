@@ -5,7 +5,6 @@ ids and back on the host (`tokenize`, `untokenize`), and `make`, which builds
 the module that embeds units and scores their bases.
 """
 
-import hashlib
 from typing import NamedTuple, Protocol
 
 import jax
@@ -94,9 +93,12 @@ class UnitCodec(nnx.Module):
     raise NotImplementedError
 
 
-def vocabulary_hash(vocabulary: tuple[str, ...]) -> str:
-  """SHA-256 of the entries in order."""
-  return hashlib.sha256('\n'.join(vocabulary).encode()).hexdigest()
+def own_segment(
+  sequence: Int[Array, 'B N'], segment_ids: Int[Array, 'B N'], unit: int
+) -> Int[Array, 'B N']:
+  """N for what is in another segment than the first base of its unit."""
+  first = jnp.repeat(segment_ids[:, ::unit], unit, axis=1)
+  return jnp.where(segment_ids == first, sequence, records.N)
 
 
 def in_frame(

@@ -22,6 +22,7 @@ from lifecode.tokenizers.interface import (
   codons_of_bases,
   fill,
   in_frame,
+  own_segment,
 )
 
 
@@ -91,8 +92,7 @@ class LookupCodec(UnitCodec):
     dtype: jnp.dtype,
   ) -> tuple[Float[Array, 'B T D'], None]:
     # A word that reaches over the end of its segment holds no base of another.
-    first = jnp.repeat(segment_ids[:, :: self.bases], self.bases, axis=1)
-    sequence = jnp.where(segment_ids == first, sequence, N)
+    sequence = own_segment(sequence, segment_ids, self.bases)
     vectors = self.embedding(word_ids(sequence, self.bases), dtype)
     return shard(vectors, 'batch', 'length', 'embed'), None
 

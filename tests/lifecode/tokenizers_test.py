@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backbone.train import checkpoint
 from data_pipelines import central_dogma, records
 from lifecode.tokenizers import ConvMerge, Lookup
-from lifecode.tokenizers.interface import MASK, vocabulary_hash
+from lifecode.tokenizers.interface import MASK
 from lifecode.tokenizers.lookup import word_ids
 from tests.tolerance import assert_close
 
@@ -85,7 +86,7 @@ def test_codons_count_as_everywhere():
 
 
 def test_every_vocabulary_has_a_hash_of_its_own():
-  hashes = {vocabulary_hash(t.vocabulary) for t in TOKENIZERS}
+  hashes = {checkpoint.hash_text(t.vocabulary) for t in TOKENIZERS}
   # The two heads of the learned tokenizer read the same ids.
   assert len(hashes) == len(TOKENIZERS) - 1
 
