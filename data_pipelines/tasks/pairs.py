@@ -1,6 +1,7 @@
 """Pairs of an RNA and a protein that bind, or do not."""
 
 import dataclasses
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from data_pipelines.readers import fasta
 from data_pipelines.tasks import table
 from data_pipelines.tasks.choose import RandomSplit
 from data_pipelines.tasks.codons import ReverseTranslation
+from data_pipelines.tasks.similar import SimilarProteins
 from data_pipelines.tasks.task import Metric, Task
 
 
@@ -20,9 +22,9 @@ class RnaProteinPairs:
 
   Pairs whose RNA has a letter other than A C G T U (structures write modified
   and unseen bases as X, I or N) are left out and counted in the notes.
-  Proteins of equal letters are one protein: it is in one split, and intervals
-  are over proteins. An RNA may be in several splits, and so may proteins that
-  are merely similar (`data_pipelines.contamination` counts them).
+  So are pairs of the same two sequences as one before, and all of those
+  whose labels contradict each other. Proteins that are alike are in one split,
+  and intervals are over clusters of them; an RNA may be in several splits.
 
   Attributes:
     path: Protein, RNA and label (1 binds, 0 does not), by tabs, no header.
@@ -30,7 +32,8 @@ class RnaProteinPairs:
     proteins: FASTA of the proteins.
     task_name: Row of a results table.
     codons: How residues become codons.
-    split: Which proteins train and which test.
+    similar: Which proteins are alike.
+    split: Which clusters of proteins train and which test.
     metric: What is reported.
   """
 
@@ -41,6 +44,7 @@ class RnaProteinPairs:
   codons: ReverseTranslation = dataclasses.field(
     default_factory=ReverseTranslation
   )
+  similar: SimilarProteins = dataclasses.field(default_factory=SimilarProteins)
   split: RandomSplit = dataclasses.field(default_factory=RandomSplit)
   metric: Metric = 'auroc'
 
@@ -54,43 +58,62 @@ class RnaProteinPairs:
       protein: self.codons(protein, self.proteins)
       for protein in set(letters.values())
     }
+    labels_of: dict[tuple[str, str], list[int]] = {}
+    rna_of: dict[str, np.ndarray] = {}
+    num_illegal = 0
+    for protein, rna, label in self._rows(letters, bases.keys() | illegal):
+      if rna in illegal:
+        num_illegal += 1
+        continue
+      key = letters[protein], bases[rna].tobytes()
+      rna_of[key[1]] = bases[rna]
+      labels_of.setdefault(key, []).append(label)
+    kept = {key: found[0] for key, found in labels_of.items() if _agree(found)}
+    num_pairs = sum(map(len, labels_of.values()))
+    contradicting = sum(
+      len(found) for found in labels_of.values() if not _agree(found)
+    )
+    cluster_of = self.similar(letters.values())
+    clusters = [cluster_of[protein] for protein, _ in kept]
+    _, groups = np.unique(np.array(clusters), return_inverse=True)
+    return Task(
+      name=self.task_name,
+      sequences=[rna_of[rna] for _, rna in kept],
+      labels=np.array(list(kept.values())),
+      split=self.split(clusters),
+      metric=self.metric,
+      partners=[codons_of[protein] for protein, _ in kept],
+      kind=records.RNA,
+      partner_kind=records.PROTEIN,
+      genetic_code=self.codons.genetic_code,
+      groups=groups,
+      notes=tuple(
+        f'{number:,} pairs {what} left out'
+        for number, what in (
+          (num_illegal, 'of RNA with letters other than A C G T U'),
+          (num_pairs - contradicting - len(kept), 'that repeat another'),
+          (contradicting, 'with labels that contradict each other'),
+        )
+        if number
+      ),
+    )
+
+  def _rows(
+    self, proteins: Collection[str], rna: Collection[str]
+  ) -> Iterator[tuple[str, str, int]]:
+    """Names and label of each pair; every name is known."""
     columns = ('protein', 'rna', 'label')
-    sequences, labels, proteins, num_illegal = [], [], [], 0
     for row in table.read(self.path, columns, delimiter='\t', has_header=False):
-      protein, rna = row.text('protein'), row.text('rna')
-      label = row.choice('label', ('0', '1'))
-      for name, known, file in (
-        (protein, letters, self.proteins),
-        (rna, bases.keys() | illegal, self.rna),
+      names = row.text('protein'), row.text('rna')
+      label = int(row.choice('label', ('0', '1')))
+      for name, known, file in zip(
+        names, (proteins, rna), (self.proteins, self.rna), strict=True
       ):
         if name not in known:
           raise InputError(
             f'{row.where}: {name!r} is not in {file}; add it or remove the row'
           )
-      if rna in illegal:
-        num_illegal += 1
-        continue
-      sequences.append(bases[rna])
-      labels.append(int(label))
-      proteins.append(letters[protein])
-    notes = (
-      f'{num_illegal:,} pairs of {len(illegal):,} RNA with letters other than '
-      'A C G T U left out',
-    )
-    _, groups = np.unique(np.array(proteins), return_inverse=True)
-    return Task(
-      name=self.task_name,
-      sequences=sequences,
-      labels=np.array(labels),
-      split=self.split(proteins),
-      metric=self.metric,
-      partners=[codons_of[protein] for protein in proteins],
-      kind=records.RNA,
-      partner_kind=records.PROTEIN,
-      genetic_code=self.codons.genetic_code,
-      groups=groups,
-      notes=notes if illegal else (),
-    )
+      yield *names, label
 
   def _rna(self) -> tuple[dict[str, np.ndarray], set[str]]:
     """Bases by name, and the names of those with other letters."""
@@ -102,3 +125,7 @@ class RnaProteinPairs:
       else:
         illegal.add(name)
     return bases, illegal
+
+
+def _agree(labels: Sequence[int]) -> bool:
+  return len(set(labels)) == 1

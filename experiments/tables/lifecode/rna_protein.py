@@ -3,10 +3,9 @@
 A public summary of Life-Code (arXiv:2502.07299) names the interaction of
 non-coding RNA and proteins; its data set and values are unknown. Those quoted
 are of other models on sets of RPITER, by five-fold cross-validation over random
-pairs (README of CD-GPT); related, not ours. What we change: equal proteins are
-in one split alone. Similar ones are not clustered, and RNA is in all splits:
-the table counts how much of the test set resembles training. Proteins are
-written as codons of yeast's usage.
+pairs (README of CD-GPT); related, not ours. What we change: proteins that are
+alike are in one split alone, and pairs that repeat another are left out. RNA is
+in all splits. Proteins are written as codons of yeast's usage.
 
 At the tiers smoke and cpu the table holds the one set that lies in the data
 folder, RPI2241, in AUROC; of the two with a published value we report MCC.
@@ -62,7 +61,7 @@ def get_table(
     **sources.frame(data, out, tier),
     'title': 'Life-Code: RNA and protein, linear probes of pairs',
     'note': (
-      f'{sources.CELLS_NOTE} Intervals are over proteins, each of which is in '
+      f'{sources.CELLS_NOTE} Intervals are over clusters of proteins, each in '
       f'one split; `rna_protein` is RPI2241.\n\n{published}'
     ),
     'needs': needs,

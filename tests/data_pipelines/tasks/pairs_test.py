@@ -9,7 +9,13 @@ from data_pipelines import central_dogma, records
 from data_pipelines.errors import InputError
 from data_pipelines.tasks.choose import RandomSplit
 from data_pipelines.tasks.pairs import RnaProteinPairs
+from data_pipelines.tasks.similar import SimilarProteins
 from tests.real_data import data_path
+
+
+def _words(codons):
+  residues = central_dogma.translate(codons, 1).tobytes()
+  return {residues[start : start + 5] for start in range(len(residues) - 4)}
 
 
 def test_rpi2241():
@@ -19,30 +25,54 @@ def test_rpi2241():
     str(folder / 'RPI2241_rna_seq.fa.gz'),
     str(folder / 'RPI2241_protein_seq.fa.gz'),
   )()
-  assert len(task.labels) == 4482 - 78
   assert task.notes == (
-    '78 pairs of 38 RNA with letters other than A C G T U left out',
+    '78 pairs of RNA with letters other than A C G T U left out',
+    '200 pairs that repeat another left out',
   )
+  assert len(task.labels) == 4482 - 78 - 200
   splits = collections.defaultdict(set)
-  groups = collections.defaultdict(set)
-  for codons, split, group in zip(
-    task.partners, task.split, task.groups, strict=True
-  ):
-    protein = central_dogma.translate(codons, 1).tobytes()
-    splits[protein].add(split)
-    groups[protein].add(group)
+  for group, split in zip(task.groups, task.split, strict=True):
+    splits[group].add(split)
   assert all(len(found) == 1 for found in splits.values())
-  assert all(len(found) == 1 for found in groups.values())
-  assert len(groups) == len(set(task.groups.tolist()))
   for name in records.SPLITS:
     share = task.labels[task.split == name].mean()
     assert 0.4 < share < 0.6
   assert (task.kind, task.partner_kind) == (records.RNA, records.PROTEIN)
 
 
+def test_no_test_protein_of_rpi2241_resembles_one_that_is_trained_on():
+  folder = data_path('rna_protein')
+  task = RnaProteinPairs(
+    str(folder / 'RPI2241_pairs.txt'),
+    str(folder / 'RPI2241_rna_seq.fa.gz'),
+    str(folder / 'RPI2241_protein_seq.fa.gz'),
+  )()
+  words = collections.defaultdict(dict)
+  for codons, split in zip(task.partners, task.split, strict=True):
+    words[split == 'test'][codons.tobytes()] = _words(codons)
+  for mine in words[True].values():
+    for other in words[False].values():
+      smaller = min(len(mine), len(other))
+      assert not smaller or len(mine & other) < 0.1 * smaller
+
+
+def test_proteins_are_alike_by_way_of_a_third():
+  chain = ['MKTAYIAKQR', 'MKTAYIVVVV', 'WWWWWIVVVV', 'GGGGGGGGGG', 'MK']
+  for proteins in (chain, chain[::-1]):
+    assert SimilarProteins(k=4, share=0.2)(proteins) == {
+      'MKTAYIAKQR': 'MKTAYIAKQR',
+      'MKTAYIVVVV': 'MKTAYIAKQR',
+      'WWWWWIVVVV': 'MKTAYIAKQR',
+      'GGGGGGGGGG': 'GGGGGGGGGG',
+      'MK': 'MK',
+    }
+  with pytest.raises(InputError, match='share 0'):
+    SimilarProteins(share=0.0)
+
+
 def _read(tmp_path, pairs='p1\tr1\t1\np2\tr1\t0\np1\tr2\t1\n'):
   (tmp_path / 'pairs.txt').write_text(pairs)
-  (tmp_path / 'rna.fa').write_text('>r1\nACGU\n>r2\nACIU\n')
+  (tmp_path / 'rna.fa').write_text('>r1\nACGU\n>r2\nACIU\n>r3\nGGGU\n')
   (tmp_path / 'proteins.fa').write_text('>p1\nMK\n>p2\nMF\n')
   return RnaProteinPairs(
     str(tmp_path / 'pairs.txt'),
@@ -52,12 +82,25 @@ def _read(tmp_path, pairs='p1\tr1\t1\np2\tr1\t0\np1\tr2\t1\n'):
   )()
 
 
-def test_pairs_of_unreadable_rna_are_counted(tmp_path):
-  task = _read(tmp_path)
+def test_pairs_left_out_are_counted(tmp_path):
+  pairs = 'p1\tr1\t1\np2\tr1\t0\np1\tr2\t1\np2\tr1\t0\n'
+  task = _read(tmp_path, pairs)
   assert task.labels.tolist() == [1, 0]
-  assert task.notes[0].startswith('1 pairs of 1 RNA')
+  assert task.notes == (
+    '1 pairs of RNA with letters other than A C G T U left out',
+    '1 pairs that repeat another left out',
+  )
   np.testing.assert_array_equal(task.sequences[0], [0, 1, 2, 3])
   assert central_dogma.translate(task.partners[1], 1).tolist() == [10, 4]
+
+
+def test_contradicting_pairs_are_left_out(tmp_path):
+  pairs = 'p1\tr1\t1\np2\tr1\t0\np2\tr3\t1\np2\tr3\t0\n'
+  task = _read(tmp_path, pairs)
+  assert task.labels.tolist() == [1, 0]
+  assert task.notes == (
+    '2 pairs with labels that contradict each other left out',
+  )
 
 
 @pytest.mark.parametrize(
