@@ -170,11 +170,14 @@ def make_mixture(
   *,
   row_length: int,
   seed: int,
+  size_exponent: float | int = 1,
 ) -> Mixture:
   """Turns shares of tokens per kind into references per source and block.
 
-  Within a kind, a source gets the share of the tokens that it holds. A source
-  is never left out: it gets at least one reference in every block.
+  Within a kind, the share of a source goes with its tokens to the power of
+  `size_exponent`: 1 reads all alike often, 0 as much of a small data set as of
+  a large one. A source is never left out: it gets at least one reference in
+  every block.
   """
   kept = [s for s in sources if weights.get(records.KINDS[s.kind], 0) > 0]
   if not kept:
@@ -184,8 +187,9 @@ def make_mixture(
     )
   tokens = np.array([np.minimum(s.lengths, row_length).sum() for s in kept])
   kinds = np.array([s.kind for s in kept])
-  of_kind = np.bincount(kinds, tokens, len(records.KINDS))[kinds]
-  share = [weights[records.KINDS[kind]] for kind in kinds] * tokens / of_kind
+  sizes = (tokens / tokens.max()) ** size_exponent
+  of_kind = np.bincount(kinds, sizes, len(records.KINDS))[kinds]
+  share = [weights[records.KINDS[kind]] for kind in kinds] * sizes / of_kind
   mean_length = tokens / [len(s.lengths) for s in kept]
   counts = apportion(share / mean_length, BLOCK)
   return Mixture(tuple(kept), tuple(counts.tolist()), seed)

@@ -47,6 +47,9 @@ class Shards:
     batch_size: Rows in a batch, over all processes.
     seed: Of order, crops, strands and sampled codons.
     weights: Share of the tokens per kind, renormalised over the kinds present.
+    size_exponent: Within a kind, the share of a data set goes with its tokens
+      to this power: 1 reads every record alike often, 0 every data set alike
+      much, so that a small one is seen in many epochs.
     reverse_complement: Probability that a genome record is read backwards.
     codon_policy: How codons of proteins are drawn, anew in every epoch: from
       the usage of their data set (alike where it has no CDS), or all alike.
@@ -65,6 +68,7 @@ class Shards:
   batch_size: int = 8
   seed: int = 0
   weights: Weights = dataclasses.field(default_factory=lambda: dict(WEIGHTS))
+  size_exponent: float | int = 1
   reverse_complement: float | int = 0.5
   codon_policy: CodonPolicy = 'usage'
   num_workers: int = 0
@@ -85,6 +89,10 @@ class Shards:
     if not 0 <= self.reverse_complement <= 1:
       raise InputError(
         f'reverse_complement={self.reverse_complement}: give a probability'
+      )
+    if not 0 <= self.size_exponent <= 1:
+      raise InputError(
+        f'size_exponent={self.size_exponent}: give a number from 0 to 1'
       )
     if self.codon_policy not in get_args(CodonPolicy):
       raise InputError(
@@ -140,6 +148,7 @@ class Shards:
       self.weights,
       row_length=self.row_length,
       seed=self.seed,
+      size_exponent=self.size_exponent,
     )
     batches = TrainingBatches(
       mixture,

@@ -97,6 +97,23 @@ def test_a_tiny_source_is_never_left_out():
   assert min(mix.counts) >= 1
 
 
+@pytest.mark.parametrize('exponent', [1, 0.5, 0])
+def test_shares_within_a_kind_go_with_a_power_of_the_size(exponent):
+  sources = [
+    make_source(GENOME, np.full(9_000, 600), 'large'),
+    make_source(GENOME, np.full(2_000, 300), 'small'),
+    make_source(CDS, np.full(500, 300), 'cds'),
+  ]
+  weights = {'genome': 0.6, 'cds': 0.4}
+  mix = mixture.make_mixture(
+    sources, weights, row_length=600, seed=0, size_exponent=exponent
+  )
+  read = np.array(mix.counts) * (600, 300, 300)
+  large = 9**exponent / (9**exponent + 1)
+  expected = 0.6 * large, 0.6 * (1 - large), 0.4
+  assert np.allclose(read / read.sum(), expected, atol=0.01)
+
+
 def test_weights_that_make_no_sense_are_named():
   with pytest.raises(InputError, match='genom='):
     mixture.check_weights({'genom': 1.0})

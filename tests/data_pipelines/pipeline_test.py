@@ -338,6 +338,8 @@ def test_mistakes_are_named(data, tmp_path):
     dataclasses.replace(config(data), row_length=100)
   with pytest.raises(InputError, match='dna='):
     config(data, weights={'dna': 1.0})
+  with pytest.raises(InputError, match='size_exponent=2'):
+    config(data, size_exponent=2)
   with pytest.raises(InputError, match='no data set'):
     config(tmp_path)
   with pytest.raises(InputError, match='empty'):
