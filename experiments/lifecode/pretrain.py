@@ -50,6 +50,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'seed': 0,
     'num_workers': 0,
     'weights': {'genome': 0.60, 'cds': 0.25, 'rna': 0.10, 'protein': 0.05},
+    'size_exponent': 1.0,
   }
   config.objective = {
     'name': 'lifecode.objective:pretrain',
