@@ -7,9 +7,9 @@ A table is a file below experiments/tables: which data sets and runs it needs,
 its tasks, and published values with their source. Labelled data that are not
 below DIR are named, with where to get them. Everything lies below OUT and is
 made once: the same command goes on where it was stopped, one cell after
-another; tables of one tier share data sets and runs. OUT/TIER/tables/TABLE
-holds the result: table.md, table.png and results.json. Exit codes are those of
-`experiments.run`.
+another; tables of one tier share data sets, runs and cells.
+OUT/TIER/tables/TABLE holds the result: table.md, table.png and results.json.
+Exit codes are those of `experiments.run`.
 """
 
 import importlib
@@ -147,7 +147,8 @@ def _train(table: Table, out: pathlib.Path) -> int:
   """Trains what the columns need; a finished run is not repeated."""
   for column, seed in table_cells.runs(table):
     arguments = _run_arguments(table, out, column, seed)
-    if _is_finished(arguments, table_cells.workdir_of(out, column, seed)):
+    workdir = table_cells.workdir_of(table, out, column, seed)
+    if _is_finished(arguments, workdir):
       continue
     code = _call('experiments.run', arguments)
     if code:
@@ -162,7 +163,7 @@ def _run_arguments(
   overrides = {**wanted['overrides'], 'seed': seed, 'data.seed': seed}
   return [
     f'--config={wanted["config"]}',
-    f'--workdir={table_cells.workdir_of(out, column, seed)}',
+    f'--workdir={table_cells.workdir_of(table, out, column, seed)}',
     *(f'--config.{key}={value}' for key, value in overrides.items()),
   ]
 

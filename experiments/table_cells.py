@@ -1,4 +1,8 @@
-"""Cells of a table: each computed once, kept in a file, keyed by its inputs."""
+"""Cells of tables: each computed once, kept in a file named by its inputs.
+
+Tables that ask for the same thing find each other's: what a column is called
+is no input.
+"""
 
 import hashlib
 import json
@@ -20,9 +24,12 @@ def runs(table: Table) -> list[tuple[str, int]]:
   return [(c, s) for s in table['seeds'] for c in table['runs']]
 
 
-def workdir_of(out: pathlib.Path, column: str, seed: int) -> pathlib.Path:
-  """Where that run is."""
-  return out / 'runs' / f'{column}-{seed}'
+def workdir_of(
+  table: Table, out: pathlib.Path, column: str, seed: int
+) -> pathlib.Path:
+  """Where that run is; a run has its own name if several tables have it."""
+  name = table['runs'][column].get('run', column)
+  return out / 'runs' / f'{name}-{seed}'
 
 
 def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
@@ -31,28 +38,28 @@ def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
     common.check(entry['task'], f'tasks.{name}')
   wanted = list(_wanted(table, out))
   evaluator = common.build(table['cells'], 'cells')
-  models: dict[tuple[str, int], Any] = {}
+  models: dict[pathlib.Path, Any] = {}
   tasks: dict[str, Any] = {}
   for cell in tqdm(wanted, desc='cells', unit='cell', disable=None):
-    path = (
-      folder_of(table, out)
-      / 'cells'
-      / cell['task']
-      / f'{cell["column"]}-{cell["seed"]}.json'
-    )
-    key = hashlib.sha256(
-      json.dumps([cell, table['cells']], sort_keys=True).encode()
-    ).hexdigest()
-    found = json.loads(path.read_text()) if path.exists() else {}
-    if found.get('key') != key:
+    path = _path(out, cell, table['cells'])
+    if not path.exists():
       name = cell['task']
       if name not in tasks:
         tasks = {name: _task(table, name)}
-      value = _evaluate(evaluator, tasks[name], cell, models, out)
-      found = {'key': key, 'value': value}
+      value = _evaluate(evaluator, tasks[name], cell, models, table, out)
       path.parent.mkdir(parents=True, exist_ok=True)
-      run.write_aside(path, json.dumps(found, indent=1))
-    yield {**cell, **found['value']}
+      run.write_aside(path, json.dumps(value, indent=1))
+    found = json.loads(path.read_text())
+    yield {**cell, **found}
+
+
+def _path(out: pathlib.Path, cell: Cell, evaluator: Any) -> pathlib.Path:
+  """Where the value is: named by all that decides it."""
+  labels = {'of', 'column'} if 'weights' in cell else {'of'}
+  inputs = {name: cell[name] for name in cell.keys() - labels}
+  text = json.dumps([inputs, evaluator], sort_keys=True)
+  name = hashlib.sha256(text.encode()).hexdigest()[:32]
+  return out / 'cells' / cell['task'] / f'{name}.json'
 
 
 def folder_of(table: Table, out: pathlib.Path) -> pathlib.Path:
@@ -74,7 +81,7 @@ def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
     if trained_on:
       yield {**what, 'column': table_page.CONTAMINATION, 'seed': 0} | trained_on
     for column, seed in runs(table):
-      workdir = workdir_of(out, column, seed)
+      workdir = workdir_of(table, out, column, seed)
       finished = json.loads((workdir / 'finished.json').read_text())
       weights = finished['summary']['parameters_sha256']
       if column == table['random_weights_of']:
@@ -119,7 +126,8 @@ def _evaluate(
   evaluator: Any,
   task: Any,
   cell: Cell,
-  models: dict[tuple[str, int], Any],
+  models: dict[pathlib.Path, Any],
+  table: Table,
   out: pathlib.Path,
 ) -> Cell:
   column, seed = cell['column'], cell['seed']
@@ -130,12 +138,11 @@ def _evaluate(
   if column == 'rule':
     rule = cell['entry']['rule']
     return {'metric': task.metric, **evaluator.of_rule(task, rule)}
-  run_of = cell.get('of', column), seed
-  if run_of not in models:
-    workdir = workdir_of(out, *run_of)
+  workdir = workdir_of(table, out, cell.get('of', column), seed)
+  if workdir not in models:
     config = json.loads((workdir / 'finished.json').read_text())['config']
     context = run.train(config, workdir)[1]
     # The rest of a context, a teacher among it, would fill the memory.
-    models[run_of] = context.model, context.random_model
-  model = models[run_of][column == 'random_weights']
+    models[workdir] = context.model, context.random_model
+  model = models[workdir][column == 'random_weights']
   return {'metric': task.metric, **evaluator.of_model(task, model)}

@@ -106,3 +106,22 @@ def test_contamination_is_a_table_of_its_own(tmp_path):
   del table['contaminated_by']
   cells = list(table_cells.compute(table, tmp_path))
   assert 'sequences' not in table_page.write(table, cells, tmp_path, 'T')
+
+
+def test_tables_share_the_cells_of_equal_inputs(tmp_path):
+  cell = {'task': 'toy', 'entry': {'omics': 'DNA'}, 'files': [], 'seed': 0}
+  trained = {**cell, 'weights': 'abc'}
+  random = {**cell, 'column': 'random_weights', 'model': {'width': 8}}
+
+  def path(cell, evaluator='probe', **changes):
+    return table_cells._path(tmp_path, {**cell, **changes}, evaluator)
+
+  one = path(trained, column='one')
+  assert one == path(trained, column='two')
+  assert one != path(trained, column='one', weights='abd')
+  assert one != path(trained, column='one', seed=1)
+  assert one != path(trained, column='one', files=[('a', 1, 2)])
+  assert one != path(trained, column='one', evaluator='finetune')
+  assert path(random, of='one') == path(random, of='two')
+  assert path(random) != path(random, model={'width': 9})
+  assert path(cell, column='kmer') != path(cell, column='rule')

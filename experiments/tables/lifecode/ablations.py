@@ -66,7 +66,8 @@ def get_table(
     'needs': [] if is_stand_in else [(esm2, _ESM2)],
     'runs': {
       **table['runs'],
-      'translation': sources.pretraining(out, tier),
+      # The run of the other tables.
+      'translation': {**sources.pretraining(out, tier), 'run': 'pretrained'},
       'distillation': sources.pretraining(out, tier, ('distil',), taught),
     },
   }

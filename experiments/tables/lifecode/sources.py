@@ -98,12 +98,14 @@ def pretraining(
   """
   size = {'smoke': 'smoke', 'cpu': 'cpu'}.get(tier, '350m')
   arg = ','.join((size, *options))
+  rows = 4 if tier == 'smoke' else 64
   return {
     'config': f'experiments/lifecode/pretrain.py:{arg}',
     'overrides': {
       'data.path': str(out / 'data'),
       'train.steps': _STEPS[tier],
-      'tables.masked_bits.max_rows': 4 if tier == 'smoke' else 64,
+      'tables.masked_bits.max_rows': rows,
+      'tables.residue_bits.max_rows': rows,
       **(changes or {}),
     },
   }
