@@ -75,6 +75,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     # (docs/results/quickstart.md).
     'amino_acid_marginal': 0.25,
     'translation': 0.25,
+    'translation_positions': 'hidden',
     'distillation': 0.5 if is_distilled else 0.0,
   }
   if is_distilled and size == '350m':
