@@ -51,10 +51,17 @@ GENOMES: Mapping[str, tuple[str, int, Mapping[str, str]]] = {
 # The fields of the run that a tier changes; the file's argument does the rest.
 _STEPS = {'smoke': 12, 'cpu': 900, 'gpu': 20_000, 'pod': 100_000}
 
+_UNITS = {
+  'name': 'backbone.downstream.examples:UnitSample',
+  'train': 15_000,
+  'validation': 5_000,
+}
+
 CELLS_NOTE = (
   'Columns: the same encoder with random weights; logistic or ridge '
   'regression on counts (the kind chosen on validation is named); the '
-  'encoder pretrained on genomes, their CDS, RNA and proteins. A cell '
+  'encoder pretrained on genomes, their CDS, RNA and proteins (each genome '
+  'as much as any other, the translation of seen and hidden codons). A cell '
   'is the mean over the seeds, each of which is a pretraining (or a random '
   'encoder) of its own, and from the lowest to the highest bound of their '
   '95 % bootstrap intervals over test examples. At the tiers smoke and cpu '
@@ -77,6 +84,7 @@ def frame(data: pathlib.Path, out: pathlib.Path, tier: str) -> Object:
       'probe': {
         'name': 'backbone.downstream.probe:ProbeConfig',
         'row_multiple': 96,
+        **({} if tier in ('gpu', 'pod') else {'units': _UNITS}),
       },
     },
   }
@@ -104,6 +112,10 @@ def pretraining(
     'overrides': {
       'data.path': str(out / 'data'),
       'train.steps': _STEPS[tier],
+      # Six genomes of 1 to 12 Mb: each is read as much as any other.
+      'data.size_exponent': 0.0,
+      # Of hidden codons alone a short run does not even learn the code.
+      'objective.translation_positions': 'all',
       'tables.masked_bits.max_rows': rows,
       'tables.residue_bits.max_rows': rows,
       **(changes or {}),
