@@ -138,7 +138,6 @@ def _prepare(table: Table, out: pathlib.Path) -> int:
     code = _call(step['module'], step['arguments'])
     if code:
       return code
-    record.parent.mkdir(parents=True, exist_ok=True)
     run.write_aside(record, command)
   return 0
 

@@ -223,7 +223,8 @@ def format_value(row: Mapping[str, Any]) -> str:
 
 
 def write_aside(path: pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all."""
+  """Writes a file whole or not at all; makes the folders above it."""
+  path.parent.mkdir(parents=True, exist_ok=True)
   aside = path.with_name(path.name + '.tmp')
   aside.write_text(text)
   os.replace(aside, path)

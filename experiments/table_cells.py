@@ -47,7 +47,6 @@ def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
       if name not in tasks:
         tasks = {name: _task(table, name)}
       value = _evaluate(evaluator, tasks[name], cell, models, table, out)
-      path.parent.mkdir(parents=True, exist_ok=True)
       run.write_aside(path, json.dumps(value, indent=1))
     found = json.loads(path.read_text())
     yield {**cell, **found}

@@ -18,13 +18,26 @@ def load(
   metric: Metric = 'mcc',
   pooling: Pooling = 'mean',
 ) -> Task:
-  """The task of `folder`/{train,dev,test}.csv[.gz]: columns sequence, label."""
+  """The task of `folder`/{train,dev,test}.csv[.gz]: columns sequence, label.
+
+  Every class must be in train.csv.
+  """
   folder = pathlib.Path(folder)
+  is_number = metric in REGRESSION_METRICS
   sequences, labels, split = [], [], []
+  known: set[float] = set()
   for stem, split_name in _SPLIT_OF_FILE.items():
     for row in table.read(_find(folder, stem), ('sequence', 'label')):
-      is_number = metric in REGRESSION_METRICS
-      labels.append(row.number('label') if is_number else row.integer('label'))
+      label = row.number('label') if is_number else row.integer('label')
+      if split_name == 'train':
+        known.add(label)
+      elif not is_number and label not in known:
+        raise InputError(
+          f'{row.where}: label {label} is not in train.csv, which has '
+          f'{", ".join(map(str, sorted(known)))}; correct it, or add examples '
+          'to train on'
+        )
+      labels.append(label)
       sequences.append(row.bases('sequence'))
       split.append(split_name)
   return Task(

@@ -32,6 +32,10 @@ def test_reads_three_splits(tmp_path):
   [
     ('sequence,label\nACGT,1\nACJT,0\n', r"test\.csv\.gz:3: .*'J'.* 2"),
     ('sequence,label\nACGT,one\n', r'test\.csv\.gz:2: label'),
+    (
+      'sequence,label\nACGT,1\nACGT,7\n',
+      r'test\.csv\.gz:3: label 7 is not in train\.csv, which has 0, 1;',
+    ),
     ('sequence,label\nACGT\n', r'test\.csv\.gz:2: label'),
     ('sequence,label\n,1\n', r'test\.csv\.gz:2: empty'),
     ('seq,label\nACGT,1\n', r'test\.csv\.gz:1: needs'),
