@@ -1,14 +1,15 @@
 """Fills a table of a paper from runs, beside what was published.
 
   python -m experiments.reproduce lifecode/three_omics --data=DIR --out=DIR \
-      [--tier=smoke|cpu|gpu|pod]
+      [--tier=smoke|cpu|gpu|pod] [--evaluation=probe|finetune]
 
 A table is a file below experiments/tables: which data sets and runs it needs,
 its tasks, and published values with their source. Labelled data that are not
 below DIR are named, with where to get them. Everything lies below OUT and is
 made once: the same command goes on where it was stopped, one cell after
 another; tables of one tier share data sets, runs and cells.
-OUT/TIER/tables/TABLE holds the result: table.md, table.png and results.json.
+OUT/TIER/tables/TABLE holds the result: table.md, table.png and results.json
+(TABLE-finetune, where encoders are trained on the tasks, not read as they are).
 Exit codes are those of `experiments.run`.
 """
 
@@ -24,10 +25,11 @@ from absl import flags
 
 from experiments import command_line, common, run, table_cells, table_page
 
+EVALUATIONS = ('probe', 'finetune')
 TIERS = ('smoke', 'cpu', 'gpu', 'pod')
 USAGE = (
   'usage: python -m experiments.reproduce TABLE --data=DIR --out=DIR '
-  '[--tier=smoke|cpu|gpu|pod]'
+  '[--tier=smoke|cpu|gpu|pod] [--evaluation=probe|finetune]'
 )
 
 Table = Mapping[str, Any]
@@ -65,6 +67,9 @@ def _read(argv: Sequence[str]) -> tuple[Table, pathlib.Path]:
   flags.DEFINE_string('data', None, 'Folder of the labelled data.', **define)
   flags.DEFINE_string('out', None, 'Folder for all that is made.', **define)
   flags.DEFINE_enum('tier', 'cpu', TIERS, 'How large a run.', **define)
+  flags.DEFINE_enum(
+    'evaluation', 'probe', EVALUATIONS, 'What a cell is.', **define
+  )
   try:
     rest = values([*argv])[1:]
   except flags.Error as error:
@@ -92,7 +97,11 @@ def _read(argv: Sequence[str]) -> tuple[Table, pathlib.Path]:
   data = pathlib.Path(values.data).resolve()
   table = module.get_table(data, out, values.tier)
   _check_data(table, data)
-  return {'name': name, 'tier': values.tier, **table}, out
+  chosen = {
+    'evaluation': values.evaluation,
+    'cells': table['cells'][values.evaluation],
+  }
+  return {'name': name, 'tier': values.tier, **table, **chosen}, out
 
 
 def _check_data(table: Table, data: pathlib.Path) -> None:

@@ -54,16 +54,20 @@ def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
 
 def _path(out: pathlib.Path, cell: Cell, evaluator: Any) -> pathlib.Path:
   """Where the value is: named by all that decides it."""
+  is_model = 'weights' in cell or 'model' in cell
   labels = {'of', 'column'} if 'weights' in cell else {'of'}
   inputs = {name: cell[name] for name in cell.keys() - labels}
-  text = json.dumps([inputs, evaluator], sort_keys=True)
+  # Fine-tuned models stand beside the controls of the probed ones.
+  decides = evaluator if is_model else evaluator.get('probe')
+  text = json.dumps([inputs, decides], sort_keys=True)
   name = hashlib.sha256(text.encode()).hexdigest()[:32]
   return out / 'cells' / cell['task'] / f'{name}.json'
 
 
 def folder_of(table: Table, out: pathlib.Path) -> pathlib.Path:
   """Where the table is."""
-  return out / 'tables' / table['name']
+  how = '' if table['evaluation'] == 'probe' else f'-{table["evaluation"]}'
+  return out / 'tables' / f'{table["name"]}{how}'
 
 
 def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
@@ -144,4 +148,4 @@ def _evaluate(
     # The rest of a context, a teacher among it, would fill the memory.
     models[workdir] = context.model, context.random_model
   model = models[workdir][column == 'random_weights']
-  return {'metric': task.metric, **evaluator.of_model(task, model)}
+  return {'metric': task.metric, **evaluator.of_model(task, model, seed=seed)}

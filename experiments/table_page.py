@@ -26,7 +26,7 @@ def write(
   scores = [cell for cell in kept if cell['column'] != CONTAMINATION]
   stamp = time.strftime('%Y-%m-%d', time.gmtime())
   lines = [
-    f'# {table["title"]}',
+    f'# {_title(table)}',
     '',
     f'{stamp}, commit {checkpoint.code_version()}, tier {table["tier"]}.',
     '',
@@ -43,6 +43,11 @@ def write(
   run.write_aside(out / 'table.md', text)
   _draw(table, scores, out / 'table.png')
   return text
+
+
+def _title(table: Mapping[str, Any]) -> str:
+  how = {'probe': 'linear probes', 'finetune': 'fine-tuned'}
+  return f'{table["title"]}, {how[table["evaluation"]]}'
 
 
 def summarize(cells: Cells) -> dict[str, float]:
@@ -206,7 +211,7 @@ def _draw(table: Mapping[str, Any], cells: Cells, path: pathlib.Path) -> None:
   for side in ('top', 'right', 'left'):
     axes.spines[side].set_visible(False)
   axes.tick_params(axis='y', length=0)
-  axes.set_title(table['title'], loc='left', fontsize=11)
+  axes.set_title(_title(table), loc='left', fontsize=11)
   handles, labels = axes.get_legend_handles_labels()
   unique = dict(zip(labels, handles, strict=True))
   axes.legend(

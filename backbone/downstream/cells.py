@@ -10,34 +10,22 @@ from flax import nnx
 
 from backbone.downstream import examples, kmer, metrics
 from backbone.downstream import probe as probes
+from backbone.downstream.finetune import FineTuneConfig, evaluate
 from backbone.downstream.probe import ProbeConfig
 from data_pipelines.tasks import Task
 
 Cell = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Probes:
-  """Linear probes of frozen encoders, and what stands beside them.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Controls:
+  """What stands beside a model: counts, and rules that learn nothing.
 
   Attributes:
-    encode: 'module:function', called as encode(model, batch) -> [B, T, D].
     probe: How features and scores are made.
   """
 
-  encode: str
   probe: ProbeConfig = dataclasses.field(default_factory=ProbeConfig)
-
-  @functools.cached_property
-  def _features(self) -> probes.Features:
-    # One for all cells: models of one architecture share a compilation.
-    return probes.Features(_load(self.encode), self.probe)
-
-  def of_model(self, task: Task, model: nnx.Module) -> Cell:
-    """The test score of a linear model on the encoder's features."""
-    rows = examples.of_task(task, self.probe.units)
-    score = probes.evaluate(rows, self._features(model, task), self._bootstrap)
-    return dataclasses.asdict(score)
 
   def of_kmers(self, task: Task) -> Cell:
     """The test score of the counts that are best on validation."""
@@ -63,6 +51,53 @@ class Probes:
   @property
   def _bootstrap(self) -> metrics.Bootstrap:
     return self.probe.bootstrap
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Probes(Controls):
+  """Linear probes of frozen encoders.
+
+  Attributes:
+    encode: 'module:function', called as encode(model, batch) -> [B, T, D].
+  """
+
+  encode: str
+
+  @functools.cached_property
+  def _features(self) -> probes.Features:
+    # One for all cells: models of one architecture share a compilation.
+    return probes.Features(_load(self.encode), self.probe)
+
+  def of_model(self, task: Task, model: nnx.Module, *, seed: int) -> Cell:
+    """The test score of a linear model on the encoder's features."""
+    del seed  # Nothing is drawn.
+    rows = examples.of_task(task, self.probe.units)
+    score = probes.evaluate(rows, self._features(model, task), self._bootstrap)
+    return dataclasses.asdict(score)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTunes(Controls):
+  """Encoders that are trained on the task, or adapters of them.
+
+  Attributes:
+    encode: 'module:function', called as encode(model, batch) -> [B, T, D].
+    finetune: What is trained, and how; its seed is that of the cell.
+  """
+
+  encode: str
+  finetune: FineTuneConfig = dataclasses.field(default_factory=FineTuneConfig)
+
+  def of_model(self, task: Task, model: nnx.Module, *, seed: int) -> Cell:
+    """The test score of the epoch that is best on validation, and which."""
+    config = dataclasses.replace(self.finetune, seed=seed)
+    score, tuned = evaluate(task, _load(self.encode), model, config)
+    return {
+      **dataclasses.asdict(score),
+      'epoch': tuned.best.epoch,
+      'learning_rate': tuned.best.learning_rate,
+      'validation': tuned.best.value,
+    }
 
 
 def _load(name: str) -> Any:

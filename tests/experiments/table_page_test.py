@@ -62,6 +62,7 @@ def _table(folder):
     'title': 'T',
     'note': 'N',
     'tier': 'smoke',
+    'evaluation': 'probe',
     'seeds': (),
     'runs': {},
     'random_weights_of': 'pretrained',
@@ -112,8 +113,10 @@ def test_tables_share_the_cells_of_equal_inputs(tmp_path):
   cell = {'task': 'toy', 'entry': {'omics': 'DNA'}, 'files': [], 'seed': 0}
   trained = {**cell, 'weights': 'abc'}
   random = {**cell, 'column': 'random_weights', 'model': {'width': 8}}
+  probed = {'name': 'Probes', 'probe': {'bootstrap': 10}}
+  tuned = {'name': 'FineTunes', 'probe': {'bootstrap': 10}}
 
-  def path(cell, evaluator='probe', **changes):
+  def path(cell, evaluator=probed, **changes):
     return table_cells._path(tmp_path, {**cell, **changes}, evaluator)
 
   one = path(trained, column='one')
@@ -121,7 +124,10 @@ def test_tables_share_the_cells_of_equal_inputs(tmp_path):
   assert one != path(trained, column='one', weights='abd')
   assert one != path(trained, column='one', seed=1)
   assert one != path(trained, column='one', files=[('a', 1, 2)])
-  assert one != path(trained, column='one', evaluator='finetune')
+  assert one != path(trained, column='one', evaluator=tuned)
   assert path(random, of='one') == path(random, of='two')
   assert path(random) != path(random, model={'width': 9})
-  assert path(cell, column='kmer') != path(cell, column='rule')
+  assert path(random) != path(random, evaluator=tuned)
+  counts = path(cell, column='kmer')
+  assert counts != path(cell, column='rule')
+  assert counts == path(cell, column='kmer', evaluator=tuned)

@@ -42,7 +42,9 @@ def test_tasks_and_cells_name_what_exists(name, tier):
   table = _table(name, tier)
   assert table['title'] and table['note'] and table['seeds'] and table['tasks']
   assert table['random_weights_of'] in table['runs']
-  common.check(table['cells'], 'cells')
+  assert set(table['cells']) == set(reproduce.EVALUATIONS)
+  for evaluation, cells in table['cells'].items():
+    common.check(cells, evaluation)
   for task, entry in table['tasks'].items():
     assert entry['omics'] in ('DNA', 'RNA', 'protein', 'pair')
     assert '/' not in task

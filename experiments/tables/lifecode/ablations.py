@@ -53,7 +53,7 @@ def get_table(
     taught = {'objective.teacher.weights': str(esm2)}
   return {
     **table,
-    'title': 'Life-Code: which losses pay, linear probes',
+    'title': 'Life-Code: which losses pay',
     'note': (
       f'{_NOTE} `translation` adds translation and the residues of drawn '
       'codons, `distillation` also a teacher of proteins: '

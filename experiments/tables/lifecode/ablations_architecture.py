@@ -34,7 +34,7 @@ def get_table(
 
   return {
     **table,
-    'title': 'Life-Code: parts of the model, linear probes',
+    'title': 'Life-Code: parts of the model',
     'note': (
       f'{table["note"]} `lookup64` has a vector for each codon; `3to1` and '
       'the like are layers of the delta rule to those of softmax.'

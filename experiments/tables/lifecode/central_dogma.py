@@ -38,7 +38,7 @@ def get_table(
       )
   return {
     **sources.frame(data, out, tier),
-    'title': 'Life-Code: CDS and protein, linear probes of pairs',
+    'title': 'Life-Code: CDS and protein',
     'note': (
       f'{sources.CELLS_NOTE} Half of the negatives of `central_dogma` are '
       'proteins of other genes, half have residues substituted; the other '

@@ -34,7 +34,7 @@ def get_table(
   names = _TASKS[:1] if tier == 'smoke' else _TASKS
   return {
     **sources.frame(data, out, tier),
-    'title': 'Life-Code: expression from coding sequence, probes',
+    'title': 'Life-Code: expression from coding sequence',
     'note': f'{sources.CELLS_NOTE}\n\n{published}',
     'tasks': tasks.declare(data, tier, names),
   }

@@ -50,7 +50,7 @@ def get_table(
   published = sources.published_note(PUBLISHED, _REMARK)
   return {
     **sources.frame(data, out, tier),
-    'title': 'Life-Code: effects of mutations, probes',
+    'title': 'Life-Code: effects of mutations',
     'note': (
       f'{sources.CELLS_NOTE} `gb1` is the split three_vs_rest.\n\n{published}'
     ),

@@ -74,7 +74,7 @@ def get_table(
   kept = names[:1] if tier == 'smoke' else names
   return {
     **sources.frame(data, out, tier),
-    'title': 'Life-Code: Genomic Benchmarks, linear probes',
+    'title': 'Life-Code: Genomic Benchmarks',
     'note': f'{sources.CELLS_NOTE}\n\n{note}',
     'needs': [(folder / name, _WHERE) for name in kept],
     'tasks': {

@@ -76,7 +76,7 @@ def get_table(
   published = sources.published_note(PUBLISHED, _REMARK, MEANS)
   return {
     **sources.frame(data, out, tier),
-    'title': f'Life-Code: GUE, {len(folders)} of {len(every)} tasks, probes',
+    'title': f'Life-Code: GUE, {len(folders)} of {len(every)} tasks',
     'note': f'{sources.CELLS_NOTE} {part}\n\n{published}',
     'needs': [(data / 'gue' / folder, _WHERE) for folder in folders],
     'tasks': {

@@ -20,7 +20,7 @@ def get_table(
   """Data sets, runs and the task."""
   return {
     **sources.frame(data, out, tier),
-    'title': 'Life-Code: families of non-coding RNA, linear probe',
+    'title': 'Life-Code: families of non-coding RNA',
     'note': sources.CELLS_NOTE,
     'tasks': tasks.declare(data, tier, ('ncrna_family',)),
   }

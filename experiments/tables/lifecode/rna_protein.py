@@ -59,7 +59,7 @@ def get_table(
   published = sources.published_note(PUBLISHED, remark)
   return {
     **sources.frame(data, out, tier),
-    'title': 'Life-Code: RNA and protein, linear probes of pairs',
+    'title': 'Life-Code: RNA and protein',
     'note': (
       f'{sources.CELLS_NOTE} Intervals are over clusters of proteins, each in '
       f'one split; `rna_protein` is RPI2241.\n\n{published}'

@@ -70,8 +70,16 @@ CELLS_NOTE = (
 
 
 def frame(data: pathlib.Path, out: pathlib.Path, tier: str) -> Object:
-  """What every table has: data sets, seeds, one pretraining, and probes."""
+  """What every table has: data sets, seeds, one pretraining, and cells."""
   is_smoke = tier == 'smoke'
+  cells = {
+    'encode': 'lifecode.model:encode',
+    'probe': {
+      'name': 'backbone.downstream.probe:ProbeConfig',
+      'row_multiple': 96,
+      **({} if tier in ('gpu', 'pod') else {'units': _UNITS}),
+    },
+  }
   return {
     'steps': genome_steps(data, out, ('worm',) if is_smoke else tuple(GENOMES)),
     'seeds': (0,) if is_smoke else (0, 1, 2),
@@ -79,15 +87,24 @@ def frame(data: pathlib.Path, out: pathlib.Path, tier: str) -> Object:
     'random_weights_of': 'pretrained',
     'contaminated_by': str(out / 'data'),
     'cells': {
-      'name': 'backbone.downstream.cells:Probes',
-      'encode': 'lifecode.model:encode',
-      'probe': {
-        'name': 'backbone.downstream.probe:ProbeConfig',
-        'row_multiple': 96,
-        **({} if tier in ('gpu', 'pod') else {'units': _UNITS}),
+      'probe': {'name': 'backbone.downstream.cells:Probes', **cells},
+      'finetune': {
+        'name': 'backbone.downstream.cells:FineTunes',
+        **cells,
+        'finetune': _finetune(tier),
       },
     },
   }
+
+
+def _finetune(tier: str) -> Object:
+  """All parameters; the small encoder takes ten times the learning rate."""
+  name = {'name': 'backbone.downstream.finetune:FineTuneConfig'}
+  if tier == 'smoke':
+    return {**name, 'learning_rates': (1e-3,), 'epochs': 1}
+  if tier == 'cpu':
+    return {**name, 'learning_rates': (3e-4, 1e-3), 'epochs': 10}
+  return {**name, 'learning_rates': (3e-5, 1e-4)}
 
 
 def pretraining(

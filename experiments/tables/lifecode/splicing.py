@@ -52,7 +52,7 @@ def get_table(
   note = sources.published_note(PUBLISHED, _REMARK, MEANS)
   return {
     **sources.frame(data, out, tier),
-    'title': 'Life-Code: splice sites, linear probes',
+    'title': 'Life-Code: splice sites',
     'note': f'{sources.CELLS_NOTE}\n\n{note}',
     'needs': [(folder / site, _WHERE) for site in SITES],
     'tasks': {

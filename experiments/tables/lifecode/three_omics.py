@@ -24,7 +24,7 @@ def get_table(
   """Data sets, runs, tasks and published values."""
   return {
     **sources.frame(data, out, tier),
-    'title': 'Life-Code: three omics, linear probes',
+    'title': 'Life-Code: three omics',
     'note': sources.CELLS_NOTE,
     'tasks': tasks.declare(data, tier, _SMOKE if tier == 'smoke' else ()),
     'published': {
