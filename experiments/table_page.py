@@ -189,20 +189,17 @@ def _draw(table: Mapping[str, Any], cells: Cells, path: pathlib.Path) -> None:
   from matplotlib.figure import Figure
 
   columns, names = _columns(cells), list(table['tasks'])
-  height = 0.9 + (0.16 * len(columns) + 0.16) * len(names)
+  shown = {name: [c for c in columns if _of(cells, name, c)] for name in names}
+  height = 1.2 + 0.13 * sum(len(found) + 1 for found in shown.values())
   figure = Figure(figsize=(8, height), layout='constrained')
   axes = figure.subplots()
   for i, name in enumerate(names):
-    for j, column in enumerate(columns):
-      chosen = _of(cells, name, column)
-      if not chosen:
-        continue
-      found = summarize(chosen)
-      y = i + (j - (len(columns) - 1) / 2) * 0.8 / len(columns)
-      colour = report.COLOURS[j % len(report.COLOURS)]
+    for j, column in enumerate(shown[name]):
+      found = summarize(_of(cells, name, column))
+      y = i + (j - (len(shown[name]) - 1) / 2) * 0.8 / len(shown[name])
+      colour = report.COLOURS[columns.index(column) % len(report.COLOURS)]
       axes.plot([found['low'], found['high']], [y, y], color=colour, lw=1.6)
-      label = column if i == 0 or column == 'rule' else None
-      axes.plot([found['value']], [y], 'o', color=colour, ms=4, label=label)
+      axes.plot([found['value']], [y], 'o', color=colour, ms=4, label=column)
   axes.set_yticks(range(len(names)), names)
   axes.set_ylim(len(names) - 0.4, -0.6)
   axes.set_xlabel('score on test; interval over examples and seeds')
@@ -213,10 +210,10 @@ def _draw(table: Mapping[str, Any], cells: Cells, path: pathlib.Path) -> None:
   axes.tick_params(axis='y', length=0)
   axes.set_title(_title(table), loc='left', fontsize=11)
   handles, labels = axes.get_legend_handles_labels()
-  unique = dict(zip(labels, handles, strict=True))
+  handle_of = dict(zip(labels, handles, strict=True))
   axes.legend(
-    unique.values(),
-    unique.keys(),
+    [handle_of[column] for column in columns],
+    columns,
     frameon=False,
     loc='upper left',
     bbox_to_anchor=(1.0, 1.0),

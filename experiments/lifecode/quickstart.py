@@ -49,6 +49,7 @@ def get_config(arg: str = '') -> ConfigDict:
     },
     'amino_acid_marginal': 0.25,
     'translation': 0.25,
+    'translation_positions': 'all',
   }
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',
@@ -66,7 +67,7 @@ def get_config(arg: str = '') -> ConfigDict:
     'residue_bits': {
       'name': 'lifecode.residue_evaluation:ResidueBits',
       'split': 'test',
-      'max_rows': 256,
+      'max_rows': 1_024,
     },
     'probes': {
       'name': 'backbone.downstream.probe_table:ProbeTable',

@@ -1,0 +1,175 @@
+"""The convolutional encoder and decoder of a vocabulary (VQDNA's stage 1)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from backbone.array_types import Array, Float, Int, PRNGKey
+from backbone.nn.convolution import ShortConvolution, shift
+from backbone.nn.linear import Linear
+from backbone.sharding import shard
+
+NUM_BASES = 4
+# One-hot A C G T, and whether the base is hidden from the encoder.
+NUM_CHANNELS = NUM_BASES + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+  """Shape of the encoder; the decoder mirrors it.
+
+  VQDNA (arXiv:2405.10812) has a stem of width 256 and six blocks of width 384,
+  one token a base, and reads the coarse level after three of them. How 256
+  becomes 384 is not described: here by a second convolution like the first,
+  which fits its 16 M parameters.
+
+  Attributes:
+    stem_width: Channels of the stem.
+    width: D, of blocks and codes.
+    num_blocks: Of the encoder.
+    taps: After how many blocks each level reads; the last is `num_blocks`.
+    stem_size: Taps of the dense convolutions, odd.
+    block_size: Taps of the depthwise convolutions, odd.
+    expansion: Hidden width of a block over its width.
+    token_stride: Bases of a token, 1 or 3 (a segment has whole codons).
+  """
+
+  stem_width: int = 256
+  width: int = 384
+  num_blocks: int = 6
+  taps: tuple[int, ...] = (3, 6)
+  stem_size: int = 5
+  block_size: int = 7
+  expansion: int = 4
+  token_stride: int = 1
+
+  def __post_init__(self):
+    is_rising = list(self.taps) == sorted(set(self.taps)) and self.taps[0] > 0
+    if not is_rising or self.taps[-1] != self.num_blocks:
+      raise ValueError(
+        f'taps {self.taps}: give numbers of blocks that rise to num_blocks '
+        f'{self.num_blocks}'
+      )
+    if not self.stem_size % 2 or not self.block_size % 2:
+      raise ValueError('stem_size and block_size must be odd')
+
+  @property
+  def reach(self) -> int:
+    """Bases to either side that a token of the last level depends on."""
+    stem = 2 * (self.stem_size // 2)
+    return stem + self.num_blocks * (self.block_size // 2)
+
+
+class Convolution(nnx.Module):
+  """A dense filter along a row that never crosses a segment border."""
+
+  def __init__(self, inputs: int, outputs: int, size: int, *, rngs: nnx.Rngs):
+    self.reach = size // 2
+    self.projection = Linear((size, inputs), outputs, rngs=rngs)
+    self.bias = nnx.Param(jnp.zeros(outputs))
+
+  def __call__(
+    self, x: Float[Array, 'B N _'], segment_ids: Int[Array, 'B N']
+  ) -> Float[Array, 'B N _']:
+    offsets = range(-self.reach, self.reach + 1)
+    windows = jnp.stack([shift(x, segment_ids, i) for i in offsets], axis=2)
+    return self.projection(windows) + self.bias[...].astype(x.dtype)
+
+
+class Block(nnx.Module):
+  """x + down(gelu(up(norm(depthwise(x))))) (ConvNeXt, arXiv:2201.03545).
+
+  The depthwise filter starts near the identity.
+  """
+
+  def __init__(self, config: NetworkConfig, *, rngs: nnx.Rngs):
+    width, hidden = config.width, config.expansion * config.width
+    self.convolution = ShortConvolution((width,), config.block_size, rngs=rngs)
+    self.norm = nnx.LayerNorm(width, rngs=rngs)
+    self.up = Linear(width, hidden, rngs=rngs)
+    self.down = Linear(hidden, width, rngs=rngs)
+    self.up_bias = nnx.Param(jnp.zeros(hidden))
+    self.down_bias = nnx.Param(jnp.zeros(width))
+
+  def __call__(
+    self, x: Float[Array, 'B N D'], segment_ids: Int[Array, 'B N']
+  ) -> Float[Array, 'B N D']:
+    y = self.norm(self.convolution(x, segment_ids))
+    y = jax.nn.gelu(self.up(y) + self.up_bias[...].astype(y.dtype))
+    y = self.down(y) + self.down_bias[...].astype(y.dtype)
+    return shard(x + y, 'batch', 'length', 'embed')
+
+
+class Encoder(nnx.Module):
+  """From bases to the vectors that each level quantises."""
+
+  def __init__(self, config: NetworkConfig, *, key: PRNGKey):
+    rngs = nnx.Rngs(key)
+    size = config.stem_size
+    self.config = config
+    self.stem = Convolution(NUM_CHANNELS, config.stem_width, size, rngs=rngs)
+    self.stem_norm = nnx.LayerNorm(config.stem_width, rngs=rngs)
+    self.widen = Convolution(config.stem_width, config.width, size, rngs=rngs)
+    self.blocks = nnx.List(
+      [Block(config, rngs=rngs) for _ in range(config.num_blocks)]
+    )
+    self.merges = nnx.List(
+      [
+        Linear((config.token_stride, config.width), config.width, rngs=rngs)
+        for _ in config.taps
+        if config.token_stride > 1
+      ]
+    )
+
+  def __call__(
+    self, channels: Float[Array, 'B N 5'], segment_ids: Int[Array, 'B N']
+  ) -> tuple[Float[Array, 'B T D'], ...]:
+    x = jax.nn.gelu(self.stem_norm(self.stem(channels, segment_ids)))
+    x = self.widen(x, segment_ids)
+    taps = []
+    for number, block in enumerate(self.blocks, 1):
+      x = block(x, segment_ids)
+      if number in self.config.taps:
+        taps.append(x)
+    if not self.merges:
+      return tuple(taps)
+    stride = self.config.token_stride
+    rows, length, width = x.shape
+    shape = rows, length // stride, stride, width
+    return tuple(
+      merge(tap.reshape(shape))
+      for merge, tap in zip(self.merges, taps, strict=True)
+    )
+
+
+class Decoder(nnx.Module):
+  """From the vectors of tokens to scores of A, C, G and T."""
+
+  def __init__(self, config: NetworkConfig, *, key: PRNGKey):
+    rngs = nnx.Rngs(key)
+    size, stride = config.stem_size, config.token_stride
+    self.config = config
+    self.unmerge = (
+      Linear(config.width, (stride, config.width), rngs=rngs)
+      if stride > 1
+      else None
+    )
+    self.blocks = nnx.List(
+      [Block(config, rngs=rngs) for _ in range(config.num_blocks)]
+    )
+    self.narrow = Convolution(config.width, config.stem_width, size, rngs=rngs)
+    self.narrow_norm = nnx.LayerNorm(config.stem_width, rngs=rngs)
+    self.head = Convolution(config.stem_width, NUM_BASES, size, rngs=rngs)
+
+  def __call__(
+    self, tokens: Float[Array, 'B T D'], segment_ids: Int[Array, 'B N']
+  ) -> Float[Array, 'B N 4']:
+    x = tokens
+    if self.unmerge is not None:
+      x = self.unmerge(x).reshape(*segment_ids.shape, -1)
+    for block in self.blocks:
+      x = block(x, segment_ids)
+    x = jax.nn.gelu(self.narrow_norm(self.narrow(x, segment_ids)))
+    return self.head(x, segment_ids)
