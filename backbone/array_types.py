@@ -10,6 +10,7 @@ V  width of a value head
 F  hidden width of a feed-forward block
 L  layers, or super-blocks, stacked on a leading axis
 C  tokens in a chunk
+Q  codes in a codebook
 """
 
 from typing import Any, NamedTuple
