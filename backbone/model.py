@@ -156,20 +156,6 @@ class Backbone(nnx.Module):
     x = x.astype(jnp.dtype(self.config.dtype))
     return self.norm(self.blocks(x, segment_ids, positions))
 
-  def trace(
-    self,
-    x: Float[Array, 'B T D'],
-    segment_ids: Int[Array, 'B T'],
-    positions: Int[Array, 'B T'],
-  ) -> Float[Array, '_ B T D']:
-    """The token vectors and what each block makes of them, before the norm.
-
-    As many as there are blocks and one; the arguments are those of a call.
-    """
-    x = x.astype(jnp.dtype(self.config.dtype))
-    traced = self.blocks.trace(x, segment_ids, positions)
-    return jnp.concatenate([x[None], traced])
-
 
 class SuperBlock(nnx.Module):
   """One repetition of the layer pattern."""
@@ -193,19 +179,6 @@ class SuperBlock(nnx.Module):
     for block in self.blocks:
       x = block(x, segment_ids, positions)
     return x
-
-  def trace(
-    self,
-    x: Float[Array, 'B T D'],
-    segment_ids: Int[Array, 'B T'],
-    positions: Int[Array, 'B T'],
-  ) -> Float[Array, '_ B T D']:
-    """What each block leaves."""
-    traced = []
-    for block in self.blocks:
-      x = block(x, segment_ids, positions)
-      traced.append(x)
-    return jnp.stack(traced)
 
 
 def make_block(

@@ -69,7 +69,7 @@ PARAMETER_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (r'(up|gate)/kernel$', ('parameter_embed', 'mlp')),
   (r'down/kernel$', ('mlp', 'parameter_embed')),
   (r'table$', ('vocab', None)),
-  (r'(merge|unmerge|head|projection)/kernel$', (None, None)),
+  (r'(merges/\d+|merge|unmerge|head|projection)/kernel$', (None, None)),
   (r'(translation|projector)/kernel$', (None, None)),
   (r'(scale|bias)$', (None,)),
   (r'convolution/kernel$', (None, None)),

@@ -101,6 +101,7 @@ def _read(argv: Sequence[str]) -> tuple[Table, pathlib.Path]:
     'evaluation': values.evaluation,
     'cells': table['cells'][values.evaluation],
   }
+  common.check(chosen['cells'], 'cells')
   return {'name': name, 'tier': values.tier, **table, **chosen}, out
 
 

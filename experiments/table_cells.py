@@ -1,7 +1,7 @@
 """Cells of tables: each computed once, kept in a file named by its inputs.
 
 Tables that ask for the same thing find each other's: what a column is called
-is no input.
+is no input. Nor is the code, so that a page names the commits of its cells.
 """
 
 import hashlib
@@ -34,6 +34,8 @@ def workdir_of(
 
 def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
   """Every cell, from its file or computed."""
+  from backbone.train import checkpoint
+
   for name, entry in table['tasks'].items():
     common.check(entry['task'], f'tasks.{name}')
   wanted = list(_wanted(table, out))
@@ -47,13 +49,16 @@ def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
       if name not in tasks:
         tasks = {name: _task(table, name)}
       value = _evaluate(evaluator, tasks[name], cell, models, table, out)
+      value['commit'] = checkpoint.code_version()
       run.write_aside(path, json.dumps(value, indent=1))
-    found = json.loads(path.read_text())
-    yield {**cell, **found}
+    yield {**cell, **json.loads(path.read_text())}
 
 
 def _path(out: pathlib.Path, cell: Cell, evaluator: Any) -> pathlib.Path:
-  """Where the value is: named by all that decides it."""
+  """Where the value is: named by what decides it, but for the code.
+
+  The commit that a cell was computed at stands in its file.
+  """
   is_model = 'weights' in cell or 'model' in cell
   labels = {'of', 'column'} if 'weights' in cell else {'of'}
   inputs = {name: cell[name] for name in cell.keys() - labels}

@@ -28,11 +28,13 @@ def write(
   lines = [
     f'# {_title(table)}',
     '',
-    f'{stamp}, commit {checkpoint.code_version()}, tier {table["tier"]}.',
+    f'{stamp}, commit {checkpoint.code_version()}, tier {table["tier"]}; '
+    f'cells of {", ".join(sorted({cell["commit"] for cell in cells}))}.',
     '',
     f'```bash\npython -m experiments.reproduce {command}\n```',
     '',
     table['note'],
+    *_finetuned(table),
     '',
     *_grid(table, scores),
     '',
@@ -43,6 +45,20 @@ def write(
   run.write_aside(out / 'table.md', text)
   _draw(table, scores, out / 'table.png')
   return text
+
+
+def _finetuned(table: Mapping[str, Any]) -> list[str]:
+  """What the note, which is of probes, does not say."""
+  if table['evaluation'] == 'probe':
+    return []
+  settings = table['cells']['finetune']
+  chosen = ', '.join(f'{k} {v}' for k, v in settings.items() if k != 'name')
+  return [
+    '',
+    f'Encoders are trained on the task, with random weights as well: {chosen}; '
+    'epoch and learning rate are chosen on validation. Where residues are '
+    'labelled, counts are fitted on a sample of them.',
+  ]
 
 
 def _title(table: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ from flax import nnx
 from backbone.array_types import Array, Batch, Float, Int, PRNGKey
 from backbone.model import Backbone, BackboneConfig
 from backbone.nn.linear import Linear
-from backbone.nn.norm import l2_normalize
 from data_pipelines import records
 from lifecode import regions
 from lifecode.tokenizers import ConvMerge, Tokenizer
@@ -100,35 +99,17 @@ class LifeCode(nnx.Module):
       positions: Base position within the segment.
       labels: Regions of the units (`lifecode.regions`); None is unknown.
     """
-    *inputs, rest = self._inputs(sequence, segment_ids, positions, labels)
-    return Encoded(self.backbone(*inputs), rest)
-
-  def trace(
-    self,
-    sequence: Int[Array, 'B N'],
-    segment_ids: Int[Array, 'B N'],
-    positions: Int[Array, 'B N'],
-    labels: Int[Array, 'B T'] | None = None,
-  ) -> Float[Array, '_ B T D']:
-    """What `Backbone.trace` gives for the arguments of `encode`."""
-    *inputs, _ = self._inputs(sequence, segment_ids, positions, labels)
-    return self.backbone.trace(*inputs)
-
-  def _inputs(
-    self,
-    sequence: Int[Array, 'B N'],
-    segment_ids: Int[Array, 'B N'],
-    positions: Int[Array, 'B N'],
-    labels: Int[Array, 'B T'] | None,
-  ) -> tuple[Array, Array, Array, Array | None]:
-    """Arguments of the backbone, and `Encoded.rest`."""
     units, rest = self.tokenizer.embed(sequence, segment_ids, self.dtype)
     if self.region is not None:
       if labels is None:
         labels = jnp.full(units.shape[:2], regions.UNKNOWN)
       units = units + self.region(labels, self.dtype)
-    every = slice(None, None, self.unit)
-    return units, segment_ids[:, every], positions[:, every] // self.unit, rest
+    hidden = self.backbone(
+      units,
+      segment_ids[:, :: self.unit],
+      positions[:, :: self.unit] // self.unit,
+    )
+    return Encoded(hidden, rest)
 
   def scores(self, encoded: Encoded, sequence: Int[Array, 'B N']) -> Scores:
     """How well `sequence` was predicted, base by base."""
@@ -138,10 +119,9 @@ class LifeCode(nnx.Module):
     """log p of each of N // 3 codons, ordered as `central_dogma.CODONS`."""
     return self.tokenizer.codons(*encoded)
 
-  def codon_vectors(
-    self, hidden: Float[Array, 'B T D']
-  ) -> Float[Array, 'B _ D']:
+  def codon_vectors(self, encoded: Encoded) -> Float[Array, 'B _ D']:
     """A vector for three bases: the mean of units, or the unit they share."""
+    hidden = encoded.hidden
     if self.unit > CODON:
       return jnp.repeat(hidden, self.unit // CODON, axis=1)
     rows, length, width = hidden.shape
@@ -151,28 +131,11 @@ class LifeCode(nnx.Module):
 
 def encode(model: LifeCode, batch: Batch) -> Float[Array, 'B _ D']:
   """Vectors of the N // 3 codons of a packed batch, for probes and tables."""
-  encoded = model.encode(*_arguments(model, batch))
-  return model.codon_vectors(encoded.hidden).astype(jnp.float32)
-
-
-def encode_layers(model: LifeCode, batch: Batch) -> Float[Array, 'B _ _']:
-  """The vectors of all layers, from the tokenizer's on, side by side.
-
-  What a probe needs is seldom in the last layer, which is made to say the
-  hidden bases. Each vector has length 1, since the sizes of a residual stream
-  grow from layer to layer.
-  """
-  traced = l2_normalize(model.trace(*_arguments(model, batch)))
-  return jnp.concatenate(
-    [model.codon_vectors(hidden).astype(jnp.float32) for hidden in traced],
-    axis=-1,
-  )
-
-
-def _arguments(model: LifeCode, batch: Batch) -> tuple[Array, ...]:
-  return (
-    batch['sequence'].astype(jnp.int32),
+  sequence = batch['sequence'].astype(jnp.int32)
+  encoded = model.encode(
+    sequence,
     batch['segment_ids'],
     batch['positions'],
     regions.of_units(batch, model.unit),
   )
+  return model.codon_vectors(encoded).astype(jnp.float32)

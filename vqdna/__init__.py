@@ -1,1 +1,1 @@
-"""VQDNA: a learned genome vocabulary. Not started."""
+"""VQDNA: a learned genome vocabulary (arXiv:2405.10812); quantisers so far."""

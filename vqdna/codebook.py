@@ -60,8 +60,8 @@ class CodebookConfig:
       raise ValueError(f'size {self.size}: a codebook has two codes or more')
     if not 0 <= self.decay < 1:
       raise ValueError(f'decay {self.decay} is not in [0, 1)')
-    if min(self.epsilon, self.revive_below) < 0:
-      raise ValueError('epsilon and revive_below cannot be negative')
+    if self.epsilon <= 0 or self.revive_below < 0:
+      raise ValueError('epsilon must be above 0, revive_below not below')
     if self.start not in get_args(Start):
       raise ValueError(f'start {self.start!r} is none of {get_args(Start)}')
 
@@ -155,18 +155,18 @@ def start(
   if config.start == 'data':
     return Codebook(codes, jnp.ones(config.size), codes)
 
-  def improve(_, codes: Array) -> Array:
-    counts, sums = _assigned(
-      vectors, nearest(codes, vectors), is_real, config.size
-    )
+  def improve(_, book: Codebook) -> Codebook:
+    """Means of what is nearest; a code without a vector stays where it is."""
+    ids = nearest(book.codes, vectors)
+    counts, sums = _assigned(vectors, ids, is_real, config.size)
     means = sums / jnp.maximum(counts, 1)[:, None]
-    return jnp.where(counts[:, None] > 0, means, codes)
+    codes = jnp.where(counts[:, None] > 0, means, book.codes)
+    return Codebook(codes, counts, sums)
 
-  codes = jax.lax.fori_loop(0, config.kmeans_iterations, improve, codes)
-  counts, sums = _assigned(
-    vectors, nearest(codes, vectors), is_real, config.size
-  )
-  return _quotients(config, counts, sums)
+  book = Codebook(codes, jnp.zeros(config.size), jnp.zeros_like(codes))
+  book = jax.lax.fori_loop(0, config.kmeans_iterations, improve, book)
+  counts = jnp.maximum(book.counts, 1)
+  return Codebook(book.codes, counts, book.codes * counts[:, None])
 
 
 def _quotients(

@@ -1,7 +1,7 @@
 """From vectors of an encoder to tokens of a vocabulary, and back to vectors."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -54,11 +54,12 @@ class HierarchicalResidual:
   levels only, so that there are no more; one level is the plain VQ-VAE.
 
   Attributes:
-    levels: Codebooks, coarse to fine.
+    levels: Codebooks, coarse to fine; 1,024 and 2,048 codes are our reading of
+      contradicting sources.
     estimator: What passes as the gradient of the replacement.
-    stops_coarse_gradient: Whether e_1 is a constant in H_2. If it is not, what
-      Z_1 adds to the token by e_1 it takes away by e_2, and the decoder
-      teaches the coarse level nothing.
+    stops_coarse_gradient: Whether e_1 is a constant in H_2. If it is not, with
+      the straight-through gradient, what Z_1 adds to the token by e_1 it takes
+      away by e_2, and the decoder teaches the coarse level nothing.
     revive_from: First batch after which dead codes come back.
     revive_until: First batch after which they do not, so that codes settle
       before they are frozen; None is never.
@@ -78,9 +79,9 @@ class HierarchicalResidual:
       raise ValueError(
         f'{len(self.levels)} levels: the residual rule holds for one or two'
       )
-    if self.estimator not in ('straight_through', 'rotation'):
+    if self.estimator not in get_args(Estimator):
       raise ValueError(
-        f'estimator {self.estimator!r}: choose straight_through or rotation'
+        f'estimator {self.estimator!r} is none of {get_args(Estimator)}'
       )
 
   def init(self, width: int, key: PRNGKey) -> Vocabulary:
@@ -119,10 +120,8 @@ class HierarchicalResidual:
     ):
       vectors = tap.astype(jnp.float32)
       if number:
-        before = codes_of[-1]
-        if self.stops_coarse_gradient:
-          before = jax.lax.stop_gradient(before)
-        vectors = 2 * vectors - before
+        is_fixed = self.stops_coarse_gradient
+        vectors = 2 * vectors - (codes if is_fixed else codes_of[-1])
       fixed = jax.lax.stop_gradient(vectors)
       level_key = jax.random.fold_in(key, number)
       if train:

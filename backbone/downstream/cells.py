@@ -17,51 +17,46 @@ from data_pipelines.tasks import Task
 Cell = dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Controls:
-  """What stands beside a model: counts, and rules that learn nothing.
-
-  Attributes:
-    probe: How features and scores are made.
-  """
-
-  probe: ProbeConfig = dataclasses.field(default_factory=ProbeConfig)
-
-  def of_kmers(self, task: Task) -> Cell:
-    """The test score of the counts that are best on validation."""
-    score, chosen = kmer.evaluate(
-      task, self._bootstrap, self.probe.baseline, self.probe.units
-    )
-    return {**dataclasses.asdict(score), 'features': chosen}
-
-  def of_rule(self, task: Task, rule: str) -> Cell:
-    """The test score of 'module:function' of a task, which learns nothing."""
-    is_test = task.split == 'test'
-    groups = None if task.groups is None else task.groups[is_test]
-    predicted = np.asarray(_load(rule)(task))[is_test]
-    score = metrics.score(
-      task.metric,
-      task.labels[is_test],
-      predicted,
-      self._bootstrap,
-      groups=groups,
-    )
-    return dataclasses.asdict(score)
-
-  @property
-  def _bootstrap(self) -> metrics.Bootstrap:
-    return self.probe.bootstrap
+# Methods of both classes: of one with bases, a configuration is checked only
+# when it is built.
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Probes(Controls):
+def _of_kmers(self, task: Task) -> Cell:
+  """The test score of the counts that are best on validation."""
+  score, chosen = kmer.evaluate(
+    task, self.probe.bootstrap, self.probe.baseline, self.probe.units
+  )
+  return {**dataclasses.asdict(score), 'features': chosen}
+
+
+def _of_rule(self, task: Task, rule: str) -> Cell:
+  """The test score of 'module:function' of a task, which learns nothing."""
+  is_test = task.split == 'test'
+  groups = None if task.groups is None else task.groups[is_test]
+  predicted = np.asarray(_load(rule)(task))[is_test]
+  score = metrics.score(
+    task.metric,
+    task.labels[is_test],
+    predicted,
+    self.probe.bootstrap,
+    groups=groups,
+  )
+  return dataclasses.asdict(score)
+
+
+@dataclasses.dataclass(frozen=True)
+class Probes:
   """Linear probes of frozen encoders.
 
   Attributes:
     encode: 'module:function', called as encode(model, batch) -> [B, T, D].
+    probe: How features and scores are made, and the controls.
   """
 
   encode: str
+  probe: ProbeConfig = dataclasses.field(default_factory=ProbeConfig)
+
+  of_kmers, of_rule = _of_kmers, _of_rule
 
   @functools.cached_property
   def _features(self) -> probes.Features:
@@ -72,21 +67,27 @@ class Probes(Controls):
     """The test score of a linear model on the encoder's features."""
     del seed  # Nothing is drawn.
     rows = examples.of_task(task, self.probe.units)
-    score = probes.evaluate(rows, self._features(model, task), self._bootstrap)
+    features = self._features(model, task)
+    score = probes.evaluate(rows, features, self.probe.bootstrap)
     return dataclasses.asdict(score)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FineTunes(Controls):
+@dataclasses.dataclass(frozen=True)
+class FineTunes:
   """Encoders that are trained on the task, or adapters of them.
 
   Attributes:
     encode: 'module:function', called as encode(model, batch) -> [B, T, D].
     finetune: What is trained, and how; its seed is that of the cell.
+    probe: Of the controls. Where units are labelled these are fitted on
+      `probe.units` of them, and the encoder on all.
   """
 
   encode: str
   finetune: FineTuneConfig = dataclasses.field(default_factory=FineTuneConfig)
+  probe: ProbeConfig = dataclasses.field(default_factory=ProbeConfig)
+
+  of_kmers, of_rule = _of_kmers, _of_rule
 
   def of_model(self, task: Task, model: nnx.Module, *, seed: int) -> Cell:
     """The test score of the epoch that is best on validation, and which."""

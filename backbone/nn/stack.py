@@ -56,16 +56,3 @@ class Stack(nnx.Module):
       policy = _POLICIES[self.remat]
       apply = jax.checkpoint(apply, prevent_cse=False, policy=policy)
     return jax.lax.scan(apply, x, state)[0]
-
-  def trace(
-    self, x: Float[Array, 'B T D'], *arguments: Array
-  ) -> Float[Array, '_ B T D']:
-    """The traces of all modules, one after another."""
-    graph, state = nnx.split(self.layers)
-
-    def apply(x, layer):
-      traced = nnx.merge(graph, layer).trace(x, *arguments)
-      return traced[-1], traced
-
-    traced = jax.lax.scan(apply, x, state)[1]
-    return traced.reshape(-1, *x.shape)

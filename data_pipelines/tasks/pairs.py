@@ -58,8 +58,8 @@ class RnaProteinPairs:
       protein: self.codons(protein, self.proteins)
       for protein in set(letters.values())
     }
-    labels_of: dict[tuple[str, str], list[int]] = {}
-    rna_of: dict[str, np.ndarray] = {}
+    labels_of: dict[tuple[str, bytes], list[int]] = {}
+    rna_of: dict[bytes, np.ndarray] = {}
     num_illegal = 0
     for protein, rna, label in self._rows(letters, bases.keys() | illegal):
       if rna in illegal:

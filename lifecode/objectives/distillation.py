@@ -59,7 +59,7 @@ class Distillation(MaskedObjective):
   def score(
     self, model: LifeCode, aux: PyTree, batch: Batch, rows: MaskedRows
   ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
-    vectors = model.codon_vectors(rows.encoded.hidden)
+    vectors = model.codon_vectors(rows.encoded)
     guess = model.projector(vectors).astype(jnp.float32)
     features = self.teacher.features(aux, batch).astype(jnp.float32)
     truth = _normalize(jax.lax.stop_gradient(features))

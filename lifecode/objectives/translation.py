@@ -41,7 +41,7 @@ class Translation(MaskedObjective):
   def score(
     self, model: LifeCode, aux: PyTree, batch: Batch, rows: MaskedRows
   ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
-    vectors = model.codon_vectors(rows.encoded.hidden)
+    vectors = model.codon_vectors(rows.encoded)
     logits = model.translation(vectors).astype(jnp.float32)
     residue, is_target = targets(batch)
     truth = jax.nn.one_hot(residue, NUM_AMINO_ACIDS)

@@ -66,20 +66,6 @@ def test_a_packed_segment_equals_the_segment_alone(convolution):
     assert_close(together[:, part], alone, dtype=jnp.float32, length=70)
 
 
-def test_a_trace_has_every_block_and_ends_where_the_norm_starts():
-  model = make()
-  x = vectors(30)
-  segment_ids = jnp.ones(x.shape[:2], jnp.int32)
-  positions = jnp.broadcast_to(jnp.arange(30), x.shape[:2])
-  traced = model.trace(x, segment_ids, positions)
-  assert len(traced) == 1 + len(TINY.pattern) * TINY.num_super_blocks
-  assert (traced[0] == x).all()
-  whole = model(x, segment_ids, positions)
-  assert_close(model.norm(traced[-1]), whole, dtype=jnp.float32, length=30)
-  steps = jnp.abs(jnp.diff(traced, axis=0)).max((1, 2, 3))
-  assert (steps > 0.01).all(), steps
-
-
 def test_every_token_sees_both_sides():
   model = make(dataclasses.replace(TINY, pattern=('delta',)))
   x = vectors(40)

@@ -14,7 +14,7 @@ from flax import nnx
 
 from backbone.inference.chunks import encode_in_chunks
 from data_pipelines import records
-from lifecode.model import LifeCode, encode, encode_layers
+from lifecode.model import LifeCode, encode
 from tests.lifecode.batches import (
   LENGTH,
   SEGMENTS,
@@ -46,28 +46,6 @@ def test_a_batch_of_one_is_as_one_of_many(model):
   for row in (0, 7):
     alone = {name: x[row : row + 1] for name, x in batch.items()}
     close(encode(model, on_device(alone))[0], together[row])
-
-
-def test_layers_are_side_by_side_from_the_tokenizer_on(model):
-  """The last one, but for its length, is what the norm makes the encoding."""
-  batch = on_device(make_batch())
-  layers = encode_layers(model, batch)
-  width = TINY.backbone.width
-  # At the mean square of 1 the norm's own epsilon is nothing.
-  last = model.backbone.norm(layers[..., -width:] * width**0.5)
-  is_real = batch['segment_ids'][:, ::3] > 0
-  close(last[is_real], encode(model, batch)[is_real])
-  assert layers.shape[-1] == width * (
-    1 + len(TINY.backbone.pattern) * TINY.backbone.num_super_blocks
-  )
-
-
-def test_layers_are_the_same_packed_and_alone(model):
-  batch = make_batch()
-  together = encode_layers(model, on_device(batch))
-  start, length, _ = SEGMENTS[0]
-  alone = encode_layers(model, on_device(segment(batch, 0)))
-  close(alone, together[:, start // 3 : (start + length) // 3])
 
 
 @pytest.mark.parametrize('number', range(len(SEGMENTS)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from backbone import sharding
 from vqdna.network import NUM_CHANNELS, Decoder, Encoder, NetworkConfig
 
 TINY = NetworkConfig(stem_width=8, width=12, num_blocks=2, taps=(1, 2))
@@ -53,7 +54,7 @@ def test_nothing_crosses_a_segment_border():
 
 
 def test_the_published_size():
-  """16 M parameters with 512 codes, said to be (arXiv:2405.10812)."""
+  """Said to be 16 M with 512 codes (arXiv:2405.10812)."""
   config = NetworkConfig()
   sizes = [
     sum(leaf.size for leaf in jax.tree.leaves(nnx.state(made)))
@@ -62,13 +63,25 @@ def test_the_published_size():
       nnx.eval_shape(lambda: Decoder(config, key=jax.random.key(0))),
     )
   ]
-  codes = 512 * config.width
-  assert 15.2e6 < sum(sizes) + codes < 16.5e6
+  assert sum(sizes) + 512 * config.width == 15_413_380
   assert config.reach == 22
+
+
+@pytest.mark.parametrize('stride', [1, 3])
+def test_every_parameter_has_a_place(stride):
+  config = dataclasses.replace(TINY, token_stride=stride)
+  mesh = sharding.make_mesh(data=2, seq=2, model=2)
+  for part in (Encoder, Decoder):
+    made = nnx.eval_shape(lambda part=part: part(config, key=jax.random.key(0)))
+    sharding.param_specs(nnx.state(made), mesh)
 
 
 def test_taps_that_do_not_fit_are_refused():
   with pytest.raises(ValueError, match=r'taps \(3, 5\)'):
     NetworkConfig(taps=(3, 5))
+  with pytest.raises(ValueError, match=r'taps \(\)'):
+    NetworkConfig(taps=())
+  with pytest.raises(ValueError, match='token_stride 2'):
+    NetworkConfig(token_stride=2)
   with pytest.raises(ValueError, match='must be odd'):
     NetworkConfig(block_size=6)

@@ -27,7 +27,7 @@ _TASKS = (
   'central_dogma',
 )
 _NOTE = (
-  'Columns: one size, equal steps and the same seeds, linear probes; '
+  'Columns: one size, equal steps, data and seeds; '
   '`random_weights` is the encoder of `mlm` untrained, `kmer` a regression on '
   'counts. A cell is the mean over the seeds, and from the lowest to the '
   'highest bound of their 95 % bootstrap intervals over test examples. '

@@ -4,8 +4,9 @@ A public summary of Life-Code (arXiv:2502.07299) names the interaction of
 non-coding RNA and proteins; its data set and values are unknown. Those quoted
 are of other models on sets of RPITER, by five-fold cross-validation over random
 pairs (README of CD-GPT); related, not ours. What we change: proteins that are
-alike are in one split alone, and pairs that repeat another are left out. RNA is
-in all splits. Proteins are written as codons of yeast's usage.
+alike (about 63 % identity) are in one split alone, and pairs that repeat
+another are left out. RNA is in all splits. Proteins are written as codons of
+yeast's usage.
 
 At the tiers smoke and cpu the table holds the one set that lies in the data
 folder, RPI2241, in AUROC; of the two with a published value we report MCC.

@@ -131,7 +131,7 @@ def pretraining(
       'train.steps': _STEPS[tier],
       # Six genomes of 1 to 12 Mb: each is read as much as any other.
       'data.size_exponent': 0.0,
-      # Of hidden codons alone a short run does not even learn the code.
+      # Hidden codons are few in a short run.
       'objective.translation_positions': 'all',
       'tables.masked_bits.max_rows': rows,
       'tables.residue_bits.max_rows': rows,

@@ -1,9 +1,9 @@
-"""Cells of tables: probes and fine-tuning, of one seed each."""
+"""Cells of tables of fine-tuned encoders, of one seed each."""
 
 import numpy as np
 
 from backbone.downstream.batches import BatchShape
-from backbone.downstream.cells import FineTunes, Probes
+from backbone.downstream.cells import FineTunes
 from backbone.downstream.finetune import FineTuneConfig
 from data_pipelines.tasks import Task
 from tests.backbone.downstream.tiny_encoder import tiny
@@ -32,10 +32,3 @@ def test_a_fine_tuned_cell_is_of_its_seed_and_says_what_was_chosen():
   assert cells[0] == cells[1] != cells[2]
   assert cells[0]['low'] <= cells[0]['value'] <= cells[0]['high']
   assert cells[0]['epoch'] in (1, 2, 3) and cells[0]['learning_rate'] == 0.01
-  assert evaluator.of_kmers(task) == Probes(encode=ENCODE).of_kmers(task)
-
-
-def test_a_probe_draws_nothing():
-  evaluator = Probes(encode=ENCODE)
-  cells = [evaluator.of_model(_task(), tiny(), seed=seed) for seed in (0, 1)]
-  assert cells[0] == cells[1]
