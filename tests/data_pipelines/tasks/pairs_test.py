@@ -18,13 +18,17 @@ def _words(codons):
   return {residues[start : start + 5] for start in range(len(residues) - 4)}
 
 
-def test_rpi2241():
+def _rpi2241():
   folder = data_path('rna_protein')
-  task = RnaProteinPairs(
+  return RnaProteinPairs(
     str(folder / 'RPI2241_pairs.txt'),
     str(folder / 'RPI2241_rna_seq.fa.gz'),
     str(folder / 'RPI2241_protein_seq.fa.gz'),
   )()
+
+
+def test_rpi2241():
+  task = _rpi2241()
   assert task.notes == (
     '78 pairs of RNA with letters other than A C G T U left out',
     '200 pairs that repeat another left out',
@@ -41,12 +45,7 @@ def test_rpi2241():
 
 
 def test_no_test_protein_of_rpi2241_resembles_one_that_is_trained_on():
-  folder = data_path('rna_protein')
-  task = RnaProteinPairs(
-    str(folder / 'RPI2241_pairs.txt'),
-    str(folder / 'RPI2241_rna_seq.fa.gz'),
-    str(folder / 'RPI2241_protein_seq.fa.gz'),
-  )()
+  task = _rpi2241()
   words = collections.defaultdict(dict)
   for codons, split in zip(task.partners, task.split, strict=True):
     words[split == 'test'][codons.tobytes()] = _words(codons)
