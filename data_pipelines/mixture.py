@@ -187,7 +187,7 @@ def make_mixture(
     )
   tokens = np.array([np.minimum(s.lengths, row_length).sum() for s in kept])
   kinds = np.array([s.kind for s in kept])
-  sizes = (tokens / tokens.max()) ** size_exponent
+  sizes = tokens**size_exponent
   of_kind = np.bincount(kinds, sizes, len(records.KINDS))[kinds]
   share = [weights[records.KINDS[kind]] for kind in kinds] * sizes / of_kind
   mean_length = tokens / [len(s.lengths) for s in kept]

@@ -96,14 +96,17 @@ def follow(
   ids: Int[Array, 'B T'],
   is_real: Bool[Array, 'B T'],
 ) -> Codebook:
-  """Moves every code towards the mean of the vectors assigned to it."""
-  counts, sums = _assigned(vectors, ids, is_real, config.size)
+  """Moves every code towards the mean of the vectors assigned to it.
+
+  Codes are sums over smoothed counts, which have the same total.
+  """
+  new_counts, new_sums = _assigned(vectors, ids, is_real, config.size)
   new = 1 - config.decay
-  return _quotients(
-    config,
-    codebook.counts + new * (counts - codebook.counts),
-    codebook.sums + new * (sums - codebook.sums),
-  )
+  counts = codebook.counts + new * (new_counts - codebook.counts)
+  sums = codebook.sums + new * (new_sums - codebook.sums)
+  total = counts.sum()
+  smoothed = (counts + config.epsilon) / (total + config.size * config.epsilon)
+  return Codebook(sums / (smoothed * total)[:, None], counts, sums)
 
 
 def revive(
@@ -167,17 +170,6 @@ def start(
   book = jax.lax.fori_loop(0, config.kmeans_iterations, improve, book)
   counts = jnp.maximum(book.counts, 1)
   return Codebook(book.codes, counts, book.codes * counts[:, None])
-
-
-def _quotients(
-  config: CodebookConfig,
-  counts: Float[Array, 'Q'],
-  sums: Float[Array, 'Q D'],
-) -> Codebook:
-  """Codes from sums; the smoothed counts have the same total."""
-  total = counts.sum()
-  smoothed = (counts + config.epsilon) / (total + config.size * config.epsilon)
-  return Codebook(sums / (smoothed * total)[:, None], counts, sums)
 
 
 def _assigned(

@@ -17,10 +17,8 @@ from data_pipelines.tasks import Task
 Cell = dict[str, Any]
 
 
-# Methods of both classes: of one with bases, a configuration is checked only
-# when it is built.
-
-
+# Methods of both classes below, which have no base class: of one that has, a
+# configuration is checked only when it is built.
 def _of_kmers(self, task: Task) -> Cell:
   """The test score of the counts that are best on validation."""
   score, chosen = kmer.evaluate(
