@@ -1,6 +1,8 @@
 """From vectors of an encoder to tokens of a vocabulary, and back to vectors."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import NamedTuple, get_args
 
 import jax
@@ -125,17 +127,9 @@ class HierarchicalResidual:
       fixed = jax.lax.stop_gradient(vectors)
       level_key = jax.random.fold_in(key, number)
       if train:
-        book = jax.lax.cond(
-          vocabulary.step == 0,
-          lambda book, *rest, config=config: codebooks.start(
-            config, book, *rest
-          ),
-          lambda book, *_: book,
-          book,
-          fixed,
-          is_real,
-          level_key,
-        )
+        is_first = vocabulary.step == 0
+        start = functools.partial(codebooks.start, config)
+        book = _where(is_first, start, book, fixed, is_real, level_key)
       ids = codebooks.nearest(book.codes, fixed)
       codes = book.codes[ids]
       estimate = getattr(gradients, self.estimator)
@@ -178,15 +172,21 @@ class HierarchicalResidual:
     is_time = step >= self.revive_from
     if self.revive_until is not None:
       is_time &= step < self.revive_until
-    return jax.lax.cond(
-      is_time,
-      lambda *arguments: codebooks.revive(config, *arguments),
-      lambda book, *_: book,
-      book,
-      vectors,
-      is_real,
-      jax.random.fold_in(key, 1),
-    )
+    revive = functools.partial(codebooks.revive, config)
+    revive_key = jax.random.fold_in(key, 1)
+    return _where(is_time, revive, book, vectors, is_real, revive_key)
+
+
+def _where(
+  condition: Bool[Array, ''],
+  change: Callable[..., Codebook],
+  book: Codebook,
+  *arguments: Array,
+) -> Codebook:
+  """The changed codebook or the same, at the cost of what is chosen."""
+  return jax.lax.cond(
+    condition, change, lambda book, *_: book, book, *arguments
+  )
 
 
 def _mean_square(
