@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from backbone.array_types import Array, Float, Int, PRNGKey
+from backbone.array_types import Array, Bool, Float, Int, PRNGKey
 from backbone.nn.convolution import ShortConvolution, shift
 from backbone.nn.linear import Linear
 from backbone.nn.norm import LayerNorm
@@ -35,6 +35,9 @@ class NetworkConfig:
     block_size: Taps of the depthwise convolutions, odd.
     expansion: Hidden width of a block over its width.
     token_stride: Bases of a token, 1 or 3 (a segment has whole codons).
+    code_width: Of the vectors that are quantised, if not D; narrow codes are a
+      remedy for collapse elsewhere (improved VQGAN, arXiv:2110.04627).
+    dtype: Of activations; distances to codes are in float32 always.
   """
 
   stem_width: int = 256
@@ -45,6 +48,8 @@ class NetworkConfig:
   block_size: int = 7
   expansion: int = 4
   token_stride: int = 1
+  code_width: int | None = None
+  dtype: str = 'float32'
 
   def __post_init__(self):
     if self.token_stride not in (1, 3):
@@ -57,6 +62,16 @@ class NetworkConfig:
       )
     if not self.stem_size % 2 or not self.block_size % 2:
       raise ValueError('stem_size and block_size must be odd')
+
+  @property
+  def vector_width(self) -> int:
+    """Of the vectors that are quantised."""
+    return self.code_width or self.width
+
+  @property
+  def is_projected(self) -> bool:
+    """Whether a linear map makes a token's vector of the blocks' outputs."""
+    return self.token_stride > 1 or self.code_width is not None
 
   @property
   def reach(self) -> int:
@@ -110,7 +125,7 @@ class Encoder(nnx.Module):
 
   def __init__(self, config: NetworkConfig, *, key: PRNGKey):
     rngs = nnx.Rngs(key)
-    size = config.stem_size
+    size, inputs = config.stem_size, (config.token_stride, config.width)
     self.config = config
     self.stem = Convolution(NUM_CHANNELS, config.stem_width, size, rngs=rngs)
     self.stem_norm = LayerNorm(config.stem_width)
@@ -120,9 +135,9 @@ class Encoder(nnx.Module):
     )
     self.merges = nnx.List(
       [
-        Linear((config.token_stride, config.width), config.width, rngs=rngs)
+        Linear(inputs, config.vector_width, rngs=rngs)
         for _ in config.taps
-        if config.token_stride > 1
+        if config.is_projected
       ]
     )
 
@@ -152,11 +167,10 @@ class Decoder(nnx.Module):
 
   def __init__(self, config: NetworkConfig, *, key: PRNGKey):
     rngs = nnx.Rngs(key)
-    size, stride = config.stem_size, config.token_stride
-    self.config = config
+    size, outputs = config.stem_size, (config.token_stride, config.width)
     self.unmerge = (
-      Linear(config.width, (stride, config.width), rngs=rngs)
-      if stride > 1
+      Linear(config.vector_width, outputs, rngs=rngs)
+      if config.is_projected
       else None
     )
     self.blocks = nnx.List(
@@ -176,3 +190,41 @@ class Decoder(nnx.Module):
       x = block(x, segment_ids)
     x = jax.nn.gelu(self.narrow_norm(self.narrow(x, segment_ids)))
     return self.head(x, segment_ids)
+
+
+class Autoencoder(nnx.Module):
+  """Encoder and decoder around a quantiser, whose codes are not parameters."""
+
+  def __init__(self, config: NetworkConfig, *, key: PRNGKey):
+    encoder, decoder = jax.random.split(key)
+    self.encoder = Encoder(config, key=encoder)
+    self.decoder = Decoder(config, key=decoder)
+
+  def encode(
+    self,
+    sequence: Int[Array, 'B N'],
+    segment_ids: Int[Array, 'B N'],
+    is_hidden: Bool[Array, 'B N'] | None = None,
+  ) -> tuple[Float[Array, 'B T D'], ...]:
+    """The vectors that each level quantises.
+
+    Args:
+      sequence: A C G T = 0..3; anything else has no channel.
+      segment_ids: 0 for padding; a segment starts and ends on a token.
+      is_hidden: Bases that the encoder is told nothing of but that they are.
+    """
+    dtype = self.encoder.config.dtype
+    bases = jax.nn.one_hot(sequence, NUM_BASES, dtype=dtype)
+    if is_hidden is None:
+      is_hidden = jnp.zeros_like(sequence, bool)
+    is_hidden = is_hidden[..., None]
+    bases = jnp.where(is_hidden, 0, bases)
+    channels = jnp.concatenate([bases, is_hidden.astype(dtype)], axis=-1)
+    return self.encoder(channels, segment_ids)
+
+  def decode(
+    self, tokens: Float[Array, 'B T D'], segment_ids: Int[Array, 'B N']
+  ) -> Float[Array, 'B N 4']:
+    """Scores of A, C, G and T, in float32."""
+    tokens = tokens.astype(self.encoder.config.dtype)
+    return self.decoder(tokens, segment_ids).astype(jnp.float32)

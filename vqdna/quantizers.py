@@ -3,12 +3,21 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, get_args
+from typing import NamedTuple, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 
-from backbone.array_types import Array, Bool, Float, Int, Mean, PRNGKey, Scalar
+from backbone.array_types import (
+  Array,
+  Bool,
+  Float,
+  Int,
+  Mean,
+  PRNGKey,
+  PyTree,
+  Scalar,
+)
 from vqdna import codebook as codebooks
 from vqdna import gradients
 from vqdna.codebook import Codebook, CodebookConfig
@@ -42,8 +51,36 @@ class Quantised(NamedTuple):
   vectors: Float[Array, 'B T D']
   ids: tuple[Int[Array, 'B T'], ...]
   commitment: Scalar
-  vocabulary: Vocabulary
+  vocabulary: PyTree
   metrics: dict[str, Mean]
+
+
+@runtime_checkable
+class Quantiser(Protocol):
+  """Between encoder and decoder. Implementations are frozen dataclasses."""
+
+  @property
+  def sizes(self) -> tuple[int, ...]:
+    """Number of codes of each level, coarse to fine."""
+
+  def init(self, width: int, key: PRNGKey) -> PyTree:
+    """State without gradient; `width` is that of the vectors."""
+
+  def __call__(
+    self,
+    taps: tuple[Float[Array, 'B T D'], ...],
+    vocabulary: PyTree,
+    is_real: Bool[Array, 'B T'],
+    key: PRNGKey,
+    *,
+    train: bool,
+  ) -> Quantised:
+    """Quantises the outputs of the encoder, one for each level."""
+
+  def embed(
+    self, vocabulary: PyTree, ids: tuple[Int[Array, '*s'], ...]
+  ) -> Float[Array, '*s D']:
+    """The vectors of tokens, from the codes of their levels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +122,11 @@ class HierarchicalResidual:
       raise ValueError(
         f'estimator {self.estimator!r} is none of {get_args(Estimator)}'
       )
+
+  @property
+  def sizes(self) -> tuple[int, ...]:
+    """Number of codes of each level, coarse to fine."""
+    return tuple(level.size for level in self.levels)
 
   def init(self, width: int, key: PRNGKey) -> Vocabulary:
     """Random codes, until the first batch."""
@@ -135,11 +177,11 @@ class HierarchicalResidual:
       estimate = getattr(gradients, self.estimator)
       codes_of.append(estimate(vectors, codes))
       ids_of.append(ids)
-      distance = _mean_square(vectors - codes, is_real)
+      distance = mean_square(vectors - codes, is_real)
       commitment += distance
       metrics |= {
         f'level{number + 1}/{name}': value
-        for name, value in _health(
+        for name, value in level_health(
           config.size, ids, distance, fixed, is_real
         ).items()
       }
@@ -155,6 +197,16 @@ class HierarchicalResidual:
       Vocabulary(tuple(next_levels), vocabulary.step + int(train)),
       metrics,
     )
+
+  def embed(
+    self, vocabulary: Vocabulary, ids: tuple[Int[Array, '*s'], ...]
+  ) -> Float[Array, '*s D']:
+    """The mean of a token's codes."""
+    codes = [
+      book.codes[level_ids]
+      for book, level_ids in zip(vocabulary.levels, ids, strict=True)
+    ]
+    return sum(codes) / len(codes)
 
   def _learn(
     self,
@@ -189,14 +241,15 @@ def _where(
   )
 
 
-def _mean_square(
+def mean_square(
   vectors: Float[Array, 'B T D'], is_real: Bool[Array, 'B T']
 ) -> Scalar:
+  """Per element, over what is real."""
   total = (jnp.square(vectors).mean(-1) * is_real).sum()
   return total / jnp.maximum(is_real.sum(), 1)
 
 
-def _health(
+def level_health(
   size: int,
   ids: Int[Array, 'B T'],
   distance: Scalar,
@@ -213,7 +266,7 @@ def _health(
   share = counts / jnp.maximum(counts.sum(), 1)
   entropy = -jnp.sum(share * jnp.log(jnp.where(share > 0, share, 1.0)))
   one = jnp.ones(())
-  length = jnp.maximum(_mean_square(vectors, is_real), 1e-12)
+  length = jnp.maximum(mean_square(vectors, is_real), 1e-12)
   return {
     'perplexity': Mean(jnp.exp(entropy), one),
     'usage': Mean((counts > 0).mean(), one),
