@@ -1,8 +1,10 @@
 """The report of a run: one HTML file that needs nothing else."""
 
+import base64
 import html
 import io
 import os
+import pathlib
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -41,6 +43,7 @@ td.number small { color: #6b7280; }
 td.best { font-weight: 600; }
 td.key { white-space: nowrap; color: #6b7280; width: 1%; }
 svg { width: 100%; height: auto; display: block; margin-top: .8rem; }
+img { max-width: 100%; height: auto; display: block; margin-top: .8rem; }
 details summary { cursor: pointer; color: #6b7280; margin-bottom: .5rem; }
 """
 
@@ -77,8 +80,13 @@ def render(
   rows: Rows,
   summary: Mapping[str, Any],
   facts: Mapping[str, str],
+  pictures: Sequence[pathlib.Path] = (),
 ) -> str:
-  """The page; strings are escaped, figures are inline SVG."""
+  """The page; strings are escaped, figures and pictures are in it.
+
+  Args:
+    pictures: PNG files that the tables left.
+  """
   title = config.get('title') or f'Run of {file}'
   curves = [k for k in ('loss',) if any(k in line for line in lines)]
   parts = [
@@ -89,6 +97,8 @@ def render(
   ]
   if rows:
     parts += ['<h2>Results</h2>', _results_table(rows), _intervals(rows)]
+  if pictures:
+    parts += ['<h2>Pictures</h2>', *map(_picture, pictures)]
   if curves:
     parts += ['<h2>Loss</h2>', _loss_curves(lines)]
   if any('tokens_per_second' in line for line in lines):
@@ -112,6 +122,12 @@ def render(
     f'<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n'
     f'<body>{"".join(parts)}</body></html>\n'
   )
+
+
+def _picture(path: pathlib.Path) -> str:
+  content = base64.b64encode(path.read_bytes()).decode()
+  label = html.escape(path.stem.replace('_', ' '))
+  return f'<img alt="{label}" src="data:image/png;base64,{content}">'
 
 
 def _tiles(summary: Mapping[str, Any], facts: Mapping[str, str]) -> str:

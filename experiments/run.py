@@ -169,6 +169,7 @@ def _finish(config, file, workdir, argv, trained, rows, context):
     rows=rows,
     summary=summary,
     facts=report.facts(trained, context.data, context.mesh),
+    pictures=sorted((workdir / 'pictures').glob('*.png')),
   )
   write_aside(workdir / 'report.html', html)
   finished = {'config': config, 'summary': summary}

@@ -91,6 +91,10 @@ class FiniteScalar:
     numbers = ids[0][..., None] // self._strides % np.asarray(self.levels)
     return (numbers - self._half) / self._half
 
+  def codes(self, vocabulary: tuple[()], level: int) -> Float[Array, 'Q D']:
+    """The vectors of all codes."""
+    return self.embed(vocabulary, (jnp.arange(self.sizes[level]),))
+
   @property
   def _half(self) -> np.ndarray:
     return np.asarray(self.levels) // 2

@@ -82,6 +82,9 @@ class Quantiser(Protocol):
   ) -> Float[Array, '*s D']:
     """The vectors of tokens, from the codes of their levels."""
 
+  def codes(self, vocabulary: PyTree, level: int) -> Float[Array, 'Q D']:
+    """The vectors of all codes of a level."""
+
 
 @dataclasses.dataclass(frozen=True)
 class HierarchicalResidual:
@@ -202,11 +205,15 @@ class HierarchicalResidual:
     self, vocabulary: Vocabulary, ids: tuple[Int[Array, '*s'], ...]
   ) -> Float[Array, '*s D']:
     """The mean of a token's codes."""
-    codes = [
+    vectors = [
       book.codes[level_ids]
       for book, level_ids in zip(vocabulary.levels, ids, strict=True)
     ]
-    return sum(codes) / len(codes)
+    return sum(vectors) / len(vectors)
+
+  def codes(self, vocabulary: Vocabulary, level: int) -> Float[Array, 'Q D']:
+    """The vectors of all codes of a level."""
+    return vocabulary.levels[level].codes
 
   def _learn(
     self,

@@ -135,4 +135,7 @@ class Table(Protocol):
   """A results table, computed from a finished run."""
 
   def rows(self, context: Context) -> list[dict[str, Any]]:
-    """Rows of table, task, split, metric, column, seed, value, low, high."""
+    """Rows of table, task, split, metric, column, seed, value, low, high.
+
+    PNG files that it leaves in `workdir/pictures` are shown in the report.
+    """

@@ -75,3 +75,18 @@ def test_the_printed_table_has_a_column_per_model():
     '0.250',
   ]
   assert lines[2].split() == ['t', 'c', 'test', 'mcc', '0.250']
+
+
+def test_pictures_are_in_the_page(tmp_path):
+  (tmp_path / 'codes_1.png').write_bytes(b'picture')
+  page = report.render(
+    config={},
+    file='f.py',
+    command='c',
+    lines=(),
+    rows=(),
+    summary=SUMMARY,
+    facts={'date': 'today', 'hardware': 'cpu', 'parameters': '12'},
+    pictures=[tmp_path / 'codes_1.png'],
+  )
+  assert 'alt="codes 1" src="data:image/png;base64,cGljdHVyZQ=="' in page
