@@ -70,8 +70,8 @@ PARAMETER_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (r'down/kernel$', ('mlp', 'parameter_embed')),
   (r'table$', ('vocab', None)),
   (r'(merges/\d+|merge|unmerge|head|projection)/kernel$', (None, None)),
-  (r'(translation|projector)/kernel$', (None, None)),
-  (r'(scale|bias)$', (None,)),
+  (r'(translation|projector|embed|heads/\d+|bases)/kernel$', (None, None)),
+  (r'(scale|bias|mask)$', (None,)),
   (r'convolution/kernel$', (None, None)),
   # Small beside their kernel, so one copy everywhere.
   (r'lora_[ab]$', ()),

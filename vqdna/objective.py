@@ -10,13 +10,13 @@ from backbone.array_types import (
   Array,
   Batch,
   Bool,
-  Float,
   Int,
   Mean,
   PRNGKey,
   PyTree,
   Scalar,
 )
+from backbone.train.objective import mean_where
 from vqdna.masking import SpanMasking
 from vqdna.network import NUM_BASES, Autoencoder, NetworkConfig
 from vqdna.quantizers import HierarchicalResidual, Quantised, Quantiser
@@ -89,13 +89,13 @@ class VocabularyLearning:
     is_right = scores.argmax(-1) == sequence
     is_shown = is_base if is_hidden is None else is_base & ~is_hidden
     metrics = {
-      'bits_per_base': _mean_where(nats / np.log(2.0), is_base),
-      'accuracy': _mean_where(is_right, is_shown),
+      'bits_per_base': mean_where(nats / np.log(2.0), is_base),
+      'accuracy': mean_where(is_right, is_shown),
       'commitment': Mean(quantised.commitment, jnp.ones(())),
       **quantised.metrics,
     }
     if is_hidden is not None:
-      metrics['hidden_accuracy'] = _mean_where(is_right, is_base & is_hidden)
+      metrics['hidden_accuracy'] = mean_where(is_right, is_base & is_hidden)
     return loss, (quantised.vocabulary, metrics)
 
   def quantise(
@@ -127,10 +127,3 @@ def whole_tokens(
   """Which tokens are made of bases alone."""
   rows, length = is_base.shape
   return is_base.reshape(rows, length // stride, stride).all(-1)
-
-
-def _mean_where(
-  values: Float[Array, 'B N'] | Bool[Array, 'B N'], where: Bool[Array, 'B N']
-) -> Mean:
-  kept = jnp.where(where, values, 0).astype(jnp.float32)
-  return Mean(kept.sum(), where.sum(dtype=jnp.float32))

@@ -4,9 +4,19 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+import jax.numpy as jnp
 from flax import nnx
 
-from backbone.array_types import Batch, Mean, PRNGKey, PyTree, Scalar
+from backbone.array_types import (
+  Array,
+  Batch,
+  Bool,
+  Float,
+  Mean,
+  PRNGKey,
+  PyTree,
+  Scalar,
+)
 
 
 @runtime_checkable
@@ -117,3 +127,16 @@ class Sum:
       f'{name}{i}' if names.count(name) > 1 else name
       for i, name in enumerate(names)
     ]
+
+
+def mean_where(
+  values: Float[Array, '*s'] | Bool[Array, '*s'], where: Bool[Array, '*s']
+) -> Mean:
+  """The mean of what is chosen, over the batch on all devices."""
+  kept = jnp.where(where, values, 0).astype(jnp.float32)
+  return Mean(kept.sum(), where.sum(dtype=jnp.float32))
+
+
+def value(mean: Mean) -> Scalar:
+  """Total over weight; 0, not NaN, for a mean of nothing."""
+  return mean.total / jnp.maximum(mean.weight, 1)

@@ -94,8 +94,9 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'health': {
       'name': 'vqdna.health:Health',
       'split': 'test',
-      'max_rows': 512,
+      'max_rows': 192,
     },
+    'vocabulary': {'name': 'vqdna.vocabulary:Export'},
   }
   if size == 'smoke':
     config.data.update(row_length=96, batch_size=2)
@@ -109,7 +110,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     )
     config.tables.health.max_rows = 4
   if size == '16m':
-    config.data.update(row_length=512 // 3 * 3, batch_size=1_024)
+    config.data.update(batch_size=1_024)
     config.data.num_workers = 8
     config.optimizer.update(learning_rate=1e-4, warmup_steps=1_000)
     config.train.update(

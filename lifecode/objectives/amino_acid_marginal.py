@@ -9,13 +9,12 @@ import numpy as np
 from Bio.Data import CodonTable
 
 from backbone.array_types import Array, Batch, Bool, Float, Mean, PyTree, Scalar
+from backbone.train.objective import mean_where, value
 from data_pipelines import central_dogma
 from lifecode.model import LifeCode
 from lifecode.objectives.masked import (
   MaskedObjective,
   MaskedRows,
-  mean_where,
-  value,
 )
 from lifecode.objectives.translation import targets
 from lifecode.tokenizers.interface import CODON

@@ -14,12 +14,11 @@ from backbone.array_types import (
   PyTree,
   Scalar,
 )
+from backbone.train.objective import mean_where, value
 from lifecode.model import LifeCode
 from lifecode.objectives.masked import (
   MaskedObjective,
   MaskedRows,
-  mean_where,
-  value,
 )
 from lifecode.teacher.features import Teacher, untaught_residues
 from lifecode.tokenizers.interface import CODON

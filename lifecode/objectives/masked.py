@@ -11,7 +11,6 @@ from backbone.array_types import (
   Array,
   Batch,
   Bool,
-  Float,
   Int,
   Mean,
   PRNGKey,
@@ -111,14 +110,3 @@ class MaskedObjective:
   ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
     """The loss of rows already encoded."""
     raise NotImplementedError
-
-
-def mean_where(values: Float[Array, '*s'], where: Bool[Array, '*s']) -> Mean:
-  """The mean of what is chosen, over the batch on all devices."""
-  kept = jnp.where(where, values, 0)
-  return Mean(kept.sum(), where.sum(dtype=jnp.float32))
-
-
-def value(mean: Mean) -> Scalar:
-  """Total over weight; 0, not NaN, for a mean of nothing."""
-  return mean.total / jnp.maximum(mean.weight, 1)

@@ -15,12 +15,12 @@ from backbone.array_types import (
   PyTree,
   Scalar,
 )
+from backbone.train.objective import mean_where
 from lifecode.model import LifeCode
 from lifecode.objectives.masked import (
   MaskedForward,
   MaskedObjective,
   MaskedRows,
-  mean_where,
 )
 
 

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from backbone.array_types import Array, Batch, Bool, Int, Mean, PyTree, Scalar
+from backbone.train.objective import mean_where, value
 from lifecode.model import NUM_AMINO_ACIDS, LifeCode
 from lifecode.objectives.masked import (
   MaskedObjective,
   MaskedRows,
-  mean_where,
-  value,
 )
 from lifecode.tokenizers.interface import CODON
 

@@ -14,4 +14,9 @@ def make_batch(rows=8, length=36, seed=0):
   segment_ids[:, -6:] = 0
   sequence[segment_ids == 0] = records.PAD
   sequence[:, 4] = records.N
-  return {'sequence': sequence, 'segment_ids': segment_ids}
+  positions = np.arange(length) % (length // 2)
+  return {
+    'sequence': sequence,
+    'segment_ids': segment_ids,
+    'positions': np.tile(positions.astype(np.int32), (rows, 1)),
+  }

@@ -1,0 +1,112 @@
+"""VQDNA, stage 2: hidden words of a frozen vocabulary.
+
+  python -m experiments.run --config=experiments/vqdna/pretrain.py:cpu \
+      --config.data.path=DIR --config.objective.tokens.path=V --workdir=W
+
+V is the folder `vocabulary` that experiments/vqdna/tokenizer.py leaves in its
+workdir. Paper: VQDNA (arXiv:2405.10812); vqdna/README.md says what of this is
+published.
+
+  :smoke  a dozen steps of a tiny model, seconds; checks that all parts fit
+  :cpu    a hybrid of 1 M parameters, 2 cores
+  :103m   the published backbone (12 layers of softmax attention, width 768),
+          steps, batch and rate; not yet run
+
+Arms, by words behind the size, as in `:cpu,faithful`:
+
+  faithful  single tokens are hidden, as published, whose neighbours' codes
+            were made of them too; the default hides spans of bases before they
+            are tokenized
+  hybrid    with 103m: our hybrid backbone of that size
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import common
+
+_OPTIONS = ('faithful', 'hybrid')
+_BACKBONES = {
+  'smoke': {'size': '1m', 'pattern': ('delta', 'local')},
+  'cpu': {'size': '1m'},
+  # BERT-Base: 12 layers, 768 wide, 12 heads; F of a gated block that has as
+  # many weights as a plain one of 3,072.
+  '103m': {
+    'size': '100m',
+    'pattern': ('attention',) * 12,
+    'num_super_blocks': 1,
+    'hidden': 2_048,
+  },
+}
+
+
+def get_config(arg: str = 'cpu') -> ConfigDict:
+  name, *options = arg.split(',')
+  size = common.choose(name, tuple(_BACKBONES))
+  options = [common.choose(option, _OPTIONS) for option in options]
+  is_faithful = 'faithful' in options
+  backbone = _BACKBONES[size]
+  if 'hybrid' in options:
+    backbone = {'size': '100m'}
+  config = ConfigDict()
+  config.title = f'VQDNA pretraining, {arg}'
+  config.seed = 0
+  config.data = {
+    'name': 'data_pipelines.pipeline:Shards',
+    'path': '',
+    'row_length': 510,
+    'batch_size': 16,
+    'seed': 0,
+    'num_workers': 0,
+    'weights': {'genome': 1.0, 'cds': 0.0, 'rna': 0.0, 'protein': 0.0},
+    'size_exponent': 0.5,
+  }
+  config.objective = {
+    'name': 'vqdna.masked_codes:MaskedCodes',
+    'tokens': {'name': 'vqdna.vocabulary:Frozen', 'path': ''},
+    'backbone': {'name': 'backbone.model:preset', **backbone},
+    'masking': {
+      'name': 'vqdna.masking:SpanMasking',
+      'rate': 0.25,
+      'span': 1 if is_faithful else 6,
+    },
+    'hides': 'tokens' if is_faithful else 'bases',
+    'base_weight': 0.0 if is_faithful else 1.0,
+    'shown_share': 0.0,
+    'random_share': 0.0,
+  }
+  config.optimizer = {
+    'name': 'backbone.train.optim:AdamW',
+    'learning_rate': 3e-3,
+    'warmup_steps': 50,
+  }
+  config.train = {
+    'steps': 600,
+    'log_every': 10,
+    'evaluate_every': 200,
+    'evaluate_rows': 64,
+    'checkpoint_every': 100,
+    'bases_per_token': 1,
+  }
+  config.mesh = {'data': -1, 'seq': 1, 'model': 1}
+  config.tables = {}
+  if size == 'smoke':
+    config.data.update(row_length=96, batch_size=2)
+    config.optimizer.warmup_steps = 4
+    config.train.update(
+      steps=12,
+      log_every=4,
+      evaluate_every=6,
+      evaluate_rows=4,
+      checkpoint_every=6,
+    )
+  if size == '103m':
+    config.data.update(row_length=510, batch_size=2_048, num_workers=8)
+    config.optimizer.update(learning_rate=5e-4, warmup_steps=30_000)
+    config.train.update(
+      steps=500_000,
+      log_every=50,
+      evaluate_every=5_000,
+      evaluate_rows=2_048,
+      checkpoint_every=1_000,
+    )
+  return config
