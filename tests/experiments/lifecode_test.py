@@ -1,10 +1,6 @@
 """The experiment files of Life-Code, run as users run them, small."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 import types
 
 import jax
@@ -18,54 +14,24 @@ from data_pipelines.tasks.organism import OrganismTasks
 from lifecode.model import LifeCode
 from lifecode.teacher import cache, weights
 from lifecode.teacher.esm2 import ESM2, ESM2Config
+from tests.experiments.commands import ORGANISM, ROOT, run
 from tests.lifecode.batches import TINY
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SMALL = organism.OrganismConfig(
-  train_chromosomes=(60_000,),
-  validation_chromosomes=(30_000,),
-  test_chromosomes=(30_000,),
-  num_families=20,
-  num_proteins=9,
-)
-
 
 # What is run here, and elsewhere.
 SMOKED = {'pretrain', 'quickstart', 'protein_lm'}
 
 
-def run(config, workdir, **overrides):
-  """A run of its own process that must end well."""
-  done = subprocess.run(
-    [
-      sys.executable,
-      '-m',
-      'experiments.run',
-      f'--config=experiments/lifecode/{config}',
-      f'--workdir={workdir}',
-      *(f'--config.{key}={value}' for key, value in overrides.items()),
-    ],
-    cwd=ROOT,
-    env={**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'},
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
-  assert done.returncode == 0, done.stderr
-  return done
-
-
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
   """The shards of a small organism."""
-  return organism.build(tmp_path_factory.mktemp('data'), SMALL).parent
+  return organism.build(tmp_path_factory.mktemp('data'), ORGANISM).parent
 
 
 @pytest.fixture(scope='module')
 def smoke(data, tmp_path_factory):
   """The `:smoke` run: its output and directory."""
   work = tmp_path_factory.mktemp('smoke')
-  return run('pretrain.py:smoke', work, **{'data.path': data}), work
+  return run('lifecode/pretrain.py:smoke', work, **{'data.path': data}), work
 
 
 def test_every_experiment_has_a_smoke_run():
@@ -74,7 +40,7 @@ def test_every_experiment_has_a_smoke_run():
 
 
 def test_quickstart_tabulates_probes_and_residues(tmp_path):
-  run('quickstart.py:smoke', tmp_path)
+  run('lifecode/quickstart.py:smoke', tmp_path)
   rows = json.loads((tmp_path / 'results.json').read_text())
   tasks = {row['task'] for row in rows}
   assert {'codon_phase', 'splice_donor', 'organism/cds'} <= tasks
@@ -102,7 +68,7 @@ def test_distillation_reads_the_cache(data, tmp_path):
     'data.features': features,
     'objective.teacher.path': features,
   }
-  run('pretrain.py:smoke,distil', tmp_path / 'work', **paths)
+  run('lifecode/pretrain.py:smoke,distil', tmp_path / 'work', **paths)
   lines = (tmp_path / 'work' / 'metrics.jsonl').read_text().splitlines()
   cosines = [json.loads(line).get('Distillation/cosine') for line in lines]
   assert any(cosine is not None for cosine in cosines)
@@ -135,7 +101,7 @@ def test_probes_stand_beside_random_weights_and_kmers():
   table = ProbeTable(
     encode='lifecode.model:encode',
     tasks=OrganismTasks(
-      organism=SMALL,
+      organism=ORGANISM,
       train=40,
       validation=20,
       test=30,
