@@ -96,6 +96,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
       'split': 'test',
       'max_rows': 192,
     },
+    'leak': {'name': 'vqdna.leak:Leak', 'num_examples': 6_000},
     'vocabulary': {'name': 'vqdna.vocabulary:Export'},
   }
   if size == 'smoke':
@@ -109,6 +110,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
       checkpoint_every=6,
     )
     config.tables.health.max_rows = 4
+    config.tables.leak.num_examples = 100
   if size == '16m':
     config.data.update(batch_size=1_024)
     config.data.num_workers = 8
