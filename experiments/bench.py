@@ -3,6 +3,9 @@
   train   tokens/s of our encoders beside a torch one, by length; bases/s of
           the loader beside torch, on a simulated genome or that of --fasta and
           --shards
+  vocabulary
+          steps/s of VQDNA's stage 1 at the size --tier beside torch with
+          vector-quantize-pytorch
   step    a training step of a hybrid of 130 M beside its all-softmax control,
           by length, compiler-estimated for the chips of --topology
   fit     whether a step of the preset --size on --rows rows of --bases, over
@@ -23,7 +26,13 @@ import tempfile
 
 from backbone import memory
 from data_pipelines import organism
-from experiments import bench_fit, bench_loader, bench_step, bench_train
+from experiments import (
+  bench_fit,
+  bench_loader,
+  bench_step,
+  bench_train,
+  bench_vocabulary,
+)
 
 
 def main(argv: list[str]) -> int:
@@ -35,6 +44,9 @@ def main(argv: list[str]) -> int:
     loader_rows = _measure_loader(options.fasta, options.shards)
     print('\n' + bench_loader.format_table(loader_rows), flush=True)
     rows += loader_rows
+  elif options.benchmark == 'vocabulary':
+    rows = bench_vocabulary.measure(options.tier, options.rounds)
+    print(bench_vocabulary.format_table(rows), flush=True)
   elif options.benchmark == 'step':
     rows = bench_step.measure(options.topology, options.lengths)
     print(bench_step.format_table(rows), flush=True)
@@ -57,10 +69,12 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
   parser = argparse.ArgumentParser(prog='python -m experiments.bench')
-  parser.add_argument('benchmark', choices=['train', 'step', 'fit'])
+  benchmarks = ['train', 'vocabulary', 'step', 'fit']
+  parser.add_argument('benchmark', choices=benchmarks)
   parser.add_argument('--fasta', type=pathlib.Path, help='of the loader table')
   parser.add_argument('--shards', type=pathlib.Path, help='built from --fasta')
   parser.add_argument('--rounds', type=int, default=5)
+  parser.add_argument('--tier', default='cpu', help='of experiments/vqdna')
   parser.add_argument('--topology', help='as v5p:2x2x1')
   parser.add_argument(
     '--lengths',
@@ -76,7 +90,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
   options = parser.parse_args(argv)
   if (options.fasta is None) != (options.shards is None):
     parser.error('--fasta and --shards belong together')
-  if options.benchmark != 'train' and options.topology is None:
+  if options.benchmark in ('step', 'fit') and options.topology is None:
     parser.error(f'{options.benchmark} needs --topology')
   return options
 
