@@ -10,7 +10,8 @@
           by length, compiler-estimated for the chips of --topology
   fit     whether a step of the preset --size on --rows rows of --bases, over
           the chips of --topology, compiles, and what it holds; with --teacher
-          of all objectives, distillation from an ESM-2 of that size among them
+          of all objectives, distillation from an ESM-2 of that size among them;
+          with --vocabulary of VQDNA's stage 2 of --size, on one of that size
 
 Prints tables; with --json also the rows, one JSON object a line. The torch
 columns need the extra `parity`, topologies the extra `tpu`.
@@ -25,6 +26,7 @@ import sys
 import tempfile
 
 from backbone import memory
+from backbone.train.objective import Objective
 from data_pipelines import organism
 from experiments import (
   bench_fit,
@@ -51,20 +53,23 @@ def main(argv: list[str]) -> int:
     rows = bench_step.measure(options.topology, options.lengths)
     print(bench_step.format_table(rows), flush=True)
   else:
-    objective = (
-      bench_fit.everything(options.size, options.teacher)
-      if options.teacher
-      else bench_fit.masked(options.size)
-    )
     rows = [
       bench_fit.measure(
-        options.topology, objective, options.rows, options.bases
+        options.topology, _objective(options), options.rows, options.bases
       )
     ]
     print(bench_fit.format_measured(rows[0]), flush=True)
   if options.json:
     print('\n'.join(json.dumps(row) for row in rows))
   return 0
+
+
+def _objective(options: argparse.Namespace) -> Objective:
+  if options.vocabulary:
+    return bench_fit.masked_codes(options.size, options.vocabulary)
+  if options.teacher:
+    return bench_fit.everything(options.size, options.teacher)
+  return bench_fit.masked(options.size)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -86,6 +91,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
   parser.add_argument('--rows', type=int, default=1)
   parser.add_argument('--bases', type=int, default=2**20)
   parser.add_argument('--teacher', help='size of ESM-2, as 650m')
+  parser.add_argument('--vocabulary', help='size of VQDNA stage 1, as 16m')
   parser.add_argument('--json', action='store_true')
   options = parser.parse_args(argv)
   if (options.fasta is None) != (options.shards is None):

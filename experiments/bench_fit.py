@@ -5,6 +5,7 @@ time leaves out.
 """
 
 import dataclasses
+import functools
 
 import jax
 from flax import nnx
@@ -14,13 +15,15 @@ from backbone.array_types import PyTree
 from backbone.kernels import estimate
 from backbone.model import preset
 from backbone.train.objective import Objective
-from experiments import bench_step
+from experiments import bench_step, command_line, common
 from lifecode.model import LifeCodeConfig
 from lifecode.objective import pretrain
 from lifecode.teacher import esm2
 from lifecode.teacher.features import Online
 from lifecode.tokenizers import ConvMerge
 from lifecode.tokenizers.interface import CODON
+from vqdna.objective import VocabularyLearning
+from vqdna.vocabulary import Frozen, state_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,35 @@ class Untrained(Online):
   def init(self) -> PyTree:
     model = esm2.ESM2(self._config, key=jax.random.key(0))
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+@dataclasses.dataclass(frozen=True)
+class UntrainedVocabulary(Frozen):
+  """A vocabulary of random weights and codes, which cost no time.
+
+  Attributes:
+    path: The size in experiments/vqdna/tokenizer.py, as '16m'.
+  """
+
+  hash = 'untrained'
+
+  @functools.cached_property
+  def _learning(self) -> VocabularyLearning:
+    config = command_line.load_config(
+      'experiments/vqdna/tokenizer.py', self.path
+    )
+    return common.build(config.objective.to_dict(), 'config.objective')
+
+  def init(self) -> PyTree:
+    return state_of(*self._learning.init(jax.random.key(0)))
+
+
+def masked_codes(size: str, vocabulary: str) -> Objective:
+  """Stage 2 of VQDNA at a size of experiments/vqdna/pretrain.py."""
+  config = command_line.load_config('experiments/vqdna/pretrain.py', size)
+  objective = config.objective.to_dict()
+  objective['tokens'] = UntrainedVocabulary(vocabulary)
+  return common.build(objective, 'config.objective')
 
 
 def masked(size: str) -> Objective:
@@ -97,7 +129,7 @@ def measure(
       name: bench_step.num_parameters(part)
       for name, part in held.params.items()
     },
-    'parameters_of_teacher': bench_step.num_parameters(held.aux),
+    'parameters_frozen': bench_step.num_parameters(held.aux),
     'argument_bytes': memory.argument_size_in_bytes,
     'temporary_bytes': memory.temp_size_in_bytes,
     'bytes_per_device': memory.temp_size_in_bytes
@@ -116,8 +148,8 @@ def format_measured(row: dict) -> str:
   parts = ', '.join(
     f'{name} {number:,}' for name, number in row['parameters_of'].items()
   )
-  teacher = row['parameters_of_teacher']
-  beside = f', and {teacher / 1e6:.1f} M of the teacher' if teacher else ''
+  frozen = row['parameters_frozen']
+  beside = f', and {frozen / 1e6:.1f} M frozen' if frozen else ''
   return (
     f'{row["parameters"] / 1e6:.1f} M parameters ({parts}){beside}; '
     f'{row["rows"]} x {row["tokens"]:,} tokens '

@@ -138,7 +138,7 @@ class Frozen:
     except (OSError, SafetensorError) as error:
       raise InputError(f'{file}: cannot be read ({error}); {_MEND}') from error
     with jax.ensure_compile_time_eval():
-      wanted = jax.eval_shape(lambda: _state(*self._learning.init(_key())))
+      wanted = jax.eval_shape(lambda: state_of(*self._learning.init(_key())))
     shapes = {name: leaf.shape for name, leaf in _named(wanted).items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     for name in sorted(shapes.keys() | found.keys()):
@@ -190,7 +190,7 @@ def write(
 ) -> None:
   """Writes both files aside, the settings last."""
   out.mkdir(parents=True, exist_ok=True)
-  named = _named(_state(model, codes))
+  named = _named(state_of(model, codes))
   tensors = {name: np.asarray(leaf) for name, leaf in named.items()}
   with tempfile.TemporaryDirectory(dir=out) as aside:
     file = pathlib.Path(aside) / _TENSORS
@@ -220,7 +220,8 @@ def _quantiser(settings: dict[str, Any]) -> Quantiser:
   return HierarchicalResidual(levels, **settings)
 
 
-def _state(model: Autoencoder, codes: PyTree) -> PyTree:
+def state_of(model: Autoencoder, codes: PyTree) -> PyTree:
+  """Weights and codes, as `Frozen.init` gives them."""
   params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
   return {'codes': codes, 'params': params}
 

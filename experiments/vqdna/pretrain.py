@@ -32,8 +32,8 @@ _BACKBONES = {
   # many weights as a plain one of 3,072.
   '103m': {
     'size': '100m',
-    'pattern': ('attention',) * 12,
-    'num_super_blocks': 1,
+    'pattern': ('attention',),
+    'num_super_blocks': 12,
     'hidden': 2_048,
   },
 }

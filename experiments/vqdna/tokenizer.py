@@ -84,9 +84,9 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'warmup_steps': 50,
   }
   config.train = {
-    'steps': 600,
+    'steps': 400,
     'log_every': 10,
-    'evaluate_every': 200,
+    'evaluate_every': 100,
     'evaluate_rows': 64,
     'checkpoint_every': 100,
     'bases_per_token': 1,
@@ -114,6 +114,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     config.tables.health.max_rows = 4
     config.tables.leak.num_examples = 100
   if size == '16m':
+    config.objective.network.dtype = 'bfloat16'
     config.data.update(batch_size=1_024)
     config.data.num_workers = 8
     config.optimizer.update(learning_rate=1e-4, warmup_steps=1_000)
