@@ -72,7 +72,7 @@ _NUM_RESIDUES = len(records.AMINO_ACIDS)
 _PARTNER_K = 4
 
 
-def _kmer_codes(
+def kmer_codes(
   letters: UInt8[np.ndarray, 'n'], k: int, num_letters: int
 ) -> tuple[Int[np.ndarray, 'w'], Int[np.ndarray, 'w']]:
   """Start and code of every k-mer of letters below `num_letters` alone."""
@@ -94,7 +94,7 @@ def _base_words(k: int, num_buckets: int, is_centred: bool = False) -> _Words:
   size = num_groups * 4**k
 
   def codes(sequence: UInt8[np.ndarray, 'n']) -> Int[np.ndarray, 'w']:
-    start, code = _kmer_codes(sequence, k, 4)
+    start, code = kmer_codes(sequence, k, 4)
     if is_centred:
       centre = sequence.size // 3 // 2 * 3
       group = (start >= centre) * 3 + (start - centre) % 3
@@ -118,7 +118,7 @@ def _residue_words(k: int, genetic_code: int) -> _Words:
   def codes(sequence: UInt8[np.ndarray, 'n']) -> Int[np.ndarray, 'w']:
     residues = central_dogma.translate(sequence, genetic_code)
     # The unknown residue is the last letter.
-    return _kmer_codes(residues, k, central_dogma.UNKNOWN)[1]
+    return kmer_codes(residues, k, central_dogma.UNKNOWN)[1]
 
   return _Words(f'{k}-residues', central_dogma.UNKNOWN**k, codes)
 

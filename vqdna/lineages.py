@@ -1,0 +1,253 @@
+"""Clades of a virus in the words of a vocabulary: a picture and two numbers.
+
+  python -m vqdna.lineages --vocabulary=V --fasta=F --clades=C --metadata=M \
+      --out=OUT
+
+V is the folder `vocabulary` of a stage 1 run. Writes OUT/lineages.md,
+lineages.json and lineages.png. VQDNA (arXiv:2405.10812) shows such a picture of
+SARS-CoV-2, coloured by lineage; its data and pooling are not known.
+"""
+
+import itertools
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jaxtyping import Bool, Float, Shaped
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+from sklearn.metrics import pairwise_distances, silhouette_score
+from tqdm import tqdm
+
+from backbone.downstream import kmer, metrics
+from data_pipelines import records
+from data_pipelines.errors import InputError
+from data_pipelines.tasks import lineages
+from data_pipelines.tasks.lineages import Lineages
+from vqdna.pictures import INK, MUTED
+from vqdna.vocabulary import Frozen
+
+NEIGHBOURS = 5
+KMER = 6
+_COLOURS = ('#2457c5', '#d9822b', '#3a8f5c', '#c23b4b', '#8a4fbf', '#5b7083')
+
+
+def embeddings(
+  frozen: Frozen, genomes: Sequence[np.ndarray]
+) -> dict[str, Float[np.ndarray, 'e _']]:
+  """A row a genome: how often each code of a level occurs; and baselines.
+
+  Those are counts of k-mers, and the bases one after the other, one-hot, which
+  are as good as the genomes' beginnings are aligned.
+  """
+  found = {f'level {n}': [] for n in range(1, len(frozen.sizes) + 1)}
+  state = frozen.init()
+  length = -(-max(map(len, genomes)) // frozen.network.token_stride)
+  length *= frozen.network.token_stride
+
+  @jax.jit
+  def tokens(state, batch):
+    return frozen(state, batch)
+
+  for genome in tqdm(genomes, desc='genomes', unit='genome'):
+    batch = _row(genome, length)
+    read = jax.device_get(tokens(state, batch))
+    for ids, size, counts in zip(
+      read.ids, frozen.sizes, found.values(), strict=True
+    ):
+      counted = np.bincount(ids[read.is_real], minlength=size)
+      counts.append(counted / counted.sum())
+  one_hot = np.zeros((len(genomes), length, 4), np.float32)
+  for row, genome in enumerate(genomes):
+    one_hot[row, : genome.size] = np.eye(5)[np.minimum(genome, 4)][:, :4]
+  return {
+    **{name: np.stack(counts) for name, counts in found.items()},
+    f'{KMER}-mers': _kmers(genomes),
+    'one-hot': one_hot.reshape(len(genomes), -1),
+  }
+
+
+def _row(genome: np.ndarray, length: int) -> dict[str, jax.Array]:
+  bases = np.full((1, length), records.PAD, np.uint8)
+  bases[0, : genome.size] = genome
+  segment_ids = (np.arange(length) < genome.size)[None].astype(np.int32)
+  batch = {'sequence': bases, 'segment_ids': segment_ids}
+  return jax.tree.map(jnp.asarray, batch)
+
+
+def _kmers(genomes: Sequence[np.ndarray]) -> Float[np.ndarray, 'e _']:
+  counts = np.stack(
+    [
+      np.bincount(kmer.kmer_codes(genome, KMER, 4)[1], minlength=4**KMER)
+      for genome in genomes
+    ]
+  )
+  return counts / counts.sum(-1, keepdims=True)
+
+
+def distances(
+  features: Float[np.ndarray, 'e _'],
+) -> Float[np.ndarray, 'e e']:
+  """1 - cosine, of columns brought to mean 0 and deviation 1."""
+  deviation = features.std(0)
+  is_used = deviation > 0
+  scaled = (features - features.mean(0))[:, is_used] / deviation[is_used]
+  return np.clip(pairwise_distances(scaled, metric='cosine'), 0, None)
+
+
+def neighbours_vote(
+  distance: Float[np.ndarray, 'e e'],
+  labels: Shaped[np.ndarray, 'e'],
+  may_vote: Bool[np.ndarray, 'e e'],
+) -> Shaped[np.ndarray, 'e']:
+  """The commonest label of the nearest that may vote, the nearest's if tied."""
+  far = np.where(may_vote, distance, np.inf)
+  order = np.argsort(far, axis=-1, kind='stable')[:, :NEIGHBOURS]
+  predicted = []
+  for row, nearest in enumerate(order):
+    votes = labels[nearest[np.isfinite(far[row, nearest])]]
+    values, first, count = np.unique(
+      votes, return_index=True, return_counts=True
+    )
+    predicted.append(values[np.lexsort((first, -count))[0]])
+  return np.array(predicted)
+
+
+def may_vote(found: Lineages) -> Bool[np.ndarray, 'e e']:
+  """Whether a genome was collected on another day and in another country.
+
+  Cases of one outbreak are near each other in every embedding.
+  """
+  is_other_day = found.dates[:, None] != found.dates
+  return is_other_day & (found.countries[:, None] != found.countries)
+
+
+def evaluate(
+  found: Lineages, embedded: dict[str, Float[np.ndarray, 'e _']]
+) -> list[dict[str, Any]]:
+  """A row per embedding: accuracy of neighbours, and silhouette."""
+  votes = may_vote(found)
+  values, counts = np.unique(found.clades, return_counts=True)
+  commonest = np.full_like(found.clades, values[counts.argmax()])
+  rows = [_accuracy(found, commonest) | {'embedding': 'commonest clade'}]
+  for name, features in embedded.items():
+    distance = distances(features)
+    np.fill_diagonal(distance, 0)
+    predicted = neighbours_vote(distance, found.clades, votes)
+    silhouette = silhouette_score(distance, found.clades, metric='precomputed')
+    rows.append(
+      {
+        'embedding': name,
+        **_accuracy(found, predicted),
+        'silhouette': float(silhouette),
+      }
+    )
+  return rows
+
+
+def _accuracy(
+  found: Lineages, predicted: Shaped[np.ndarray, 'e']
+) -> dict[str, float]:
+  score = metrics.score(
+    'accuracy', found.clades, predicted, metrics.Bootstrap()
+  )
+  return {'accuracy': score.value, 'low': score.low, 'high': score.high}
+
+
+def picture(
+  found: Lineages, embedded: dict[str, Float[np.ndarray, 'e _']]
+) -> Figure:
+  """A panel per embedding, t-SNE of the distances that the numbers are of."""
+  figure = Figure(figsize=(3.1 * len(embedded), 3.4), layout='constrained')
+  panels = np.atleast_1d(figure.subplots(1, len(embedded)))
+  clades = np.unique(found.clades)
+  for axes, (name, features) in zip(panels, embedded.items(), strict=True):
+    distance = distances(features)
+    np.fill_diagonal(distance, 0)
+    perplexity = min(30, (len(distance) - 1) / 3)
+    places = TSNE(
+      metric='precomputed', init='random', perplexity=perplexity, random_state=0
+    ).fit_transform(distance)
+    for clade, colour in zip(clades, itertools.cycle(_COLOURS), strict=False):
+      here = places[found.clades == clade]
+      axes.scatter(*here.T, s=9, color=colour, lw=0, alpha=0.8, label=clade)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(name, loc='left', fontsize=10, color=INK)
+    for side in axes.spines.values():
+      side.set_color('#e5e7eb')
+  panels[-1].legend(
+    frameon=False,
+    fontsize=8,
+    labelcolor=MUTED,
+    loc='upper left',
+    bbox_to_anchor=(1, 1),
+    markerscale=2,
+  )
+  return figure
+
+
+def page(found: Lineages, rows: list[dict[str, Any]], vocabulary: str) -> str:
+  """The table in Markdown."""
+  lines = [
+    '# Clades in the words of a vocabulary',
+    '',
+    f'{len(found.genomes)} distinct genomes of '
+    f'{len(np.unique(found.clades))} clades ({"; ".join(found.notes)}). '
+    f'Vocabulary {vocabulary[:16]}. Embeddings are frequencies of codes or of '
+    'k-mers, columns brought to one scale, distances 1 - cosine. Accuracy: the '
+    f'{NEIGHBOURS} nearest genomes that were collected on another day and in '
+    'another country vote; 95 % bootstrap interval over genomes.',
+    '',
+    '![clades](lineages.png)',
+    '',
+    '| embedding | accuracy of neighbours | silhouette |',
+    '| --- | --- | --- |',
+  ]
+  for row in rows:
+    silhouette = row.get('silhouette')
+    lines.append(
+      f'| {row["embedding"]} | {row["accuracy"]:.3f} '
+      f'[{row["low"]:.3f}, {row["high"]:.3f}] | '
+      f'{"-" if silhouette is None else f"{silhouette:.3f}"} |'
+    )
+  return '\n'.join(lines) + '\n'
+
+
+def main(arguments: list[str]) -> int:
+  """Runs the command; returns 2 for what the user has to mend."""
+  values = flags.FlagValues()
+  names = ('vocabulary', 'fasta', 'clades', 'metadata', 'out')
+  for name in names:
+    flags.DEFINE_string(name, '', 'See above.', flag_values=values)
+  try:
+    rest = values(arguments)[1:]
+    if rest or not all(values[name].value for name in names):
+      raise InputError(
+        'usage: python -m vqdna.lineages '
+        + ' '.join(f'--{name}=…' for name in names)
+      )
+    frozen = Frozen(values.vocabulary)
+    found = lineages.read(values.fasta, values.clades, values.metadata)
+    embedded = embeddings(frozen, found.genomes)
+  except (InputError, flags.Error) as error:
+    print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+    return 2
+  rows = evaluate(found, embedded)
+  out = pathlib.Path(values.out)
+  out.mkdir(parents=True, exist_ok=True)
+  picture(found, embedded).savefig(out / 'lineages.png', dpi=150)
+  (out / 'lineages.json').write_text(json.dumps(rows, indent=1))
+  text = page(found, rows, frozen.hash)
+  (out / 'lineages.md').write_text(text)
+  print(text)
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main(sys.argv))
