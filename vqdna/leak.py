@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from backbone.downstream import metrics, table
+from data_pipelines.errors import InputError
 from vqdna.network import NUM_BASES
 
 # What a probe reads at a distance to either side of a hidden token.
@@ -152,11 +153,17 @@ def _collect(
       found = vectors(params, context.aux, batch, hidden)
       around[name].append(np.asarray(found)[at])
     words = batch['sequence'].reshape(*is_target.shape, stride)
-    shown = np.eye(NUM_BASES)[words[at]]
-    around['true_bases'].append(shown.reshape(*shown.shape[:2], -1))
+    shape = row.size, 2 * reach + 1, stride * NUM_BASES
+    around['true_bases'].append(np.eye(NUM_BASES)[words[at]].reshape(shape))
     truth.append(words[row, token, stride // 2].astype(int))
     if not missing:
       break
+  if missing == num_examples:
+    raise InputError(
+      f'split {split!r}: no row has {stride * (2 * reach + 1)} known bases in '
+      'one segment; use a longer config.data.row_length or leave out the table '
+      'leak'
+    )
   return Examples(
     np.concatenate(truth),
     {name: np.concatenate(parts) for name, parts in around.items()},

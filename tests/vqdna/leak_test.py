@@ -5,8 +5,11 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from backbone.downstream import metrics
+from data_pipelines import records
+from data_pipelines.errors import InputError
 from vqdna.codebook import CodebookConfig
 from vqdna.leak import Examples, Leak, targets
 from vqdna.network import NetworkConfig
@@ -56,11 +59,12 @@ class Rows:
       'sequence': rng.integers(0, 4, shape).astype(np.uint8),
       'segment_ids': np.ones(shape, np.int32),
     }
-    return [('random/genome', [batch] * 2)]
+    unknown = {**batch, 'sequence': np.full(shape, records.N, np.uint8)}
+    return [('random/genome', [unknown, batch, batch])]
 
 
-def test_random_weights_leak_as_far_as_they_reach():
-  """Where nothing can be known, codes of hidden bases are at chance."""
+def make_context(data):
+  """Random weights, and codes that a batch placed."""
   learning = VocabularyLearning(
     network=NetworkConfig(
       stem_width=8, width=16, num_blocks=1, taps=(1,), block_size=3
@@ -68,7 +72,7 @@ def test_random_weights_leak_as_far_as_they_reach():
     quantiser=HierarchicalResidual((CodebookConfig(64),)),
   )
   model, codes = learning.init(jax.random.key(0))
-  batch = Rows().evaluation('train')[0][1][0]
+  batch = Rows().evaluation('train')[0][1][1]
   codes = learning.quantise(
     model,
     codes,
@@ -76,12 +80,29 @@ def test_random_weights_leak_as_far_as_they_reach():
     jax.random.key(0),
     train=True,
   ).vocabulary
-  context = types.SimpleNamespace(
-    objective=learning, model=model, aux=codes, data=Rows(), seed=0
+  return types.SimpleNamespace(
+    objective=learning, model=model, aux=codes, data=data, seed=0
   )
+
+
+def test_random_weights_leak_as_far_as_they_reach():
+  """Where nothing can be known, codes of hidden bases are at chance."""
+  context = make_context(Rows())
   rows = SMALL.rows(context)
   by = {(row['task'], row['column']): row for row in rows}
   assert by['distance 1', 'hidden_tokens']['low'] > 0.3
   for column in ('hidden_bases', 'true_bases', 'majority'):
     assert by['distance 1', column]['low'] < 0.3
-  assert 1 <= by['leak', 'hidden_tokens']['value'] <= learning.network.reach
+  reach = context.objective.network.reach
+  assert 1 <= by['leak', 'hidden_tokens']['value'] <= reach
+
+
+class Unknown:
+  def evaluation(self, split):
+    ((label, batches),) = Rows().evaluation(split)
+    return [(label, batches[:1])]
+
+
+def test_rows_without_room_for_a_hidden_token_are_refused():
+  with pytest.raises(InputError, match=r"'validation': no row has \d+ known"):
+    SMALL.rows(make_context(Unknown()))
