@@ -79,7 +79,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
   parser.add_argument('--fasta', type=pathlib.Path, help='of the loader table')
   parser.add_argument('--shards', type=pathlib.Path, help='built from --fasta')
   parser.add_argument('--rounds', type=int, default=5)
-  parser.add_argument('--tier', default='cpu', help='of experiments/vqdna')
+  parser.add_argument('--tier', default='cpu', choices=['smoke', 'cpu'])
   parser.add_argument('--topology', help='as v5p:2x2x1')
   parser.add_argument(
     '--lengths',
@@ -91,11 +91,14 @@ def _parse(argv: list[str]) -> argparse.Namespace:
   parser.add_argument('--rows', type=int, default=1)
   parser.add_argument('--bases', type=int, default=2**20)
   parser.add_argument('--teacher', help='size of ESM-2, as 650m')
-  parser.add_argument('--vocabulary', help='size of VQDNA stage 1, as 16m')
+  sizes = ['smoke', 'cpu', '16m']
+  parser.add_argument('--vocabulary', choices=sizes, help='VQDNA stage 1')
   parser.add_argument('--json', action='store_true')
   options = parser.parse_args(argv)
   if (options.fasta is None) != (options.shards is None):
     parser.error('--fasta and --shards belong together')
+  if options.teacher and options.vocabulary:
+    parser.error('--teacher and --vocabulary are of different papers')
   if options.benchmark in ('step', 'fit') and options.topology is None:
     parser.error(f'{options.benchmark} needs --topology')
   return options

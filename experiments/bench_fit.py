@@ -65,6 +65,7 @@ class UntrainedVocabulary(Frozen):
   """
 
   hash = 'untrained'
+  has_met_masks = True
 
   @functools.cached_property
   def _learning(self) -> VocabularyLearning:
@@ -152,10 +153,10 @@ def format_measured(row: dict) -> str:
   beside = f', and {frozen / 1e6:.1f} M frozen' if frozen else ''
   return (
     f'{row["parameters"] / 1e6:.1f} M parameters ({parts}){beside}; '
-    f'{row["rows"]} x {row["tokens"]:,} tokens '
-    f'({CODON * row["tokens"]:,} bases a row) over {row["chips"]} chips of '
-    f'{row["topology"]}: compiles; {row["bytes_per_device"] / 1e9:.2f} GB a '
-    f'chip ({row["argument_bytes"] / 1e9:.2f} GB of state and batch, '
+    f'{row["rows"]} x {CODON * row["tokens"]:,} bases over {row["chips"]} '
+    f'chips of {row["topology"]}: compiles; '
+    f'{row["bytes_per_device"] / 1e9:.2f} GB a chip '
+    f'({row["argument_bytes"] / 1e9:.2f} GB of state and batch, '
     f'{row["temporary_bytes"] / 1e9:.2f} GB temporary); '
     f'{row["estimated_seconds"]:.2f} s a step, compiler-estimated. '
     f'A chip receives, a step: {moved or "nothing"}.'

@@ -20,13 +20,13 @@ _ROUNDS = 5
 _WARM = 2
 
 
-def measure(arg: str = 'cpu', num_rounds: int = _ROUNDS) -> list[dict]:
+def measure(size: str = 'cpu', num_rounds: int = _ROUNDS) -> list[dict]:
   """Rows `implementation, steps_per_second, parameters, bases` of a size.
 
   Both take turns, so that a busy machine disturbs them alike; a figure is the
   median over the rounds.
   """
-  config = command_line.load_config(CONFIG, arg).to_dict()
+  config = command_line.load_config(CONFIG, size).to_dict()
   data = config['data']
   shape = data['batch_size'], data['row_length']
   sequence = np.random.default_rng(0).integers(0, 4, shape).astype(np.uint8)
@@ -89,14 +89,12 @@ def _torch_step(config: dict[str, Any], sequence: np.ndarray) -> dict:
     )
     return {}
   objective = config['objective']
-  network = dict(objective['network'])
-  for key in ('name', 'taps', 'token_stride'):
-    network.pop(key)
+  network = objective['network']
   levels = objective['quantiser']['levels']
   return {
     TORCH: bench_torch_vocabulary.make_step(
       sequence,
-      **network,
+      **{key: network[key] for key in ('stem_width', 'width', 'num_blocks')},
       sizes=[level['size'] for level in levels],
       decay=levels[0]['decay'],
       revive_below=levels[0]['revive_below'],

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from backbone.array_types import Array, Bool, Float, Int, PRNGKey
+from backbone.array_types import Array, Bool, Float, PRNGKey
 from vqdna.gradients import straight_through
 from vqdna.quantizers import Quantised, level_health, mean_square
 
@@ -83,17 +83,12 @@ class FiniteScalar:
       {f'level1/{name}': value for name, value in health.items()},
     )
 
-  def embed(
-    self, vocabulary: tuple[()], ids: tuple[Int[Array, '*s'], ...]
-  ) -> Float[Array, '*s D']:
-    """Coordinates in [-1, 1]."""
-    del vocabulary
-    numbers = ids[0][..., None] // self._strides % np.asarray(self.levels)
-    return (numbers - self._half) / self._half
-
   def codes(self, vocabulary: tuple[()], level: int) -> Float[Array, 'Q D']:
-    """The vectors of all codes."""
-    return self.embed(vocabulary, (jnp.arange(self.sizes[level]),))
+    """The coordinates of all codes, in [-1, 1]."""
+    del vocabulary
+    ids = np.arange(self.sizes[level])[:, None]
+    numbers = ids // self._strides % np.asarray(self.levels)
+    return jnp.asarray((numbers - self._half) / self._half, jnp.float32)
 
   @property
   def _half(self) -> np.ndarray:

@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Float, Int
@@ -12,7 +11,9 @@ from tqdm import tqdm
 
 from backbone.array_types import PyTree
 from backbone.downstream import metrics, table
+from backbone.train.state import to_device
 from vqdna import pictures
+from vqdna.held_out import held_out
 from vqdna.network import NUM_BASES
 from vqdna.objective import bases
 
@@ -27,7 +28,7 @@ class Level(NamedTuple):
     contexts: How often a code stood at a base, by offset of the base from the
       first of the token: -FLANK, ... FLANK.
     error: Squared distance of vectors to their codes over squared length, mean
-      of the batches.
+      of the batches, by their bases.
   """
 
   contexts: Int[np.ndarray, 'Q offset 4']
@@ -50,22 +51,25 @@ class Health:
     evenness         perplexity over the number of codes; a gate is 0.5
     error            squared distance to the codes over squared length
     base_bits        what a code tells of its own bases, each 2 bits at most
-    context_bits     what it tells of the 16 bases around, bit by bit summed
+    context_bits     what it tells of the others within 8 of its first, each 2
+                     bits at most, summed
     reconstruction   accuracy of the decoder; at one token a base, four codes
                      are enough for 1.0, so that it says little
 
   Columns are the trained vocabulary, and the control: a random encoder whose
-  vectors were quantised by codes that one batch placed. Intervals of the
-  accuracy are over rows; a vocabulary is one thing and has none.
+  vectors were quantised by codes that one training batch placed. Intervals of
+  the accuracy are over rows; a vocabulary is one thing and has none.
 
   Attributes:
     split: Where to measure.
     max_rows: Rows of each data set and kind.
+    kinds: Of records that are read: those that were trained on.
     bootstrap: Of the intervals.
   """
 
   split: str = 'test'
   max_rows: int | None = None
+  kinds: tuple[str, ...] = ('genome',)
   bootstrap: metrics.Bootstrap = dataclasses.field(
     default_factory=metrics.Bootstrap
   )
@@ -74,19 +78,17 @@ class Health:
     """One row per metric and column; pictures go to the run's folder."""
     batches = [
       batch
-      for _, source in context.data.evaluation(
-        self.split, max_rows=self.max_rows
+      for _, source in held_out(
+        context.data, self.split, self.kinds, self.max_rows
       )
       for batch in source
     ]
     found = []
     for column, model, aux in (
       ('trained', context.model, context.aux),
-      ('random_encoder', *_random_vocabulary(context, batches[0])),
+      ('random_encoder', *_random_vocabulary(context)),
     ):
-      levels, right, weight = _count(
-        context.objective, model, aux, batches, column
-      )
+      levels, right, weight = _count(context, model, aux, batches, column)
       for number, level in enumerate(levels, 1):
         found += self._level_rows(number, level, column, context)
       found.append(
@@ -163,33 +165,41 @@ def information(
 ) -> Float[np.ndarray, 'offset']:
   """Bits that a code and a base share, by offset.
 
-  Counted, so too high by about 3 Q / (2 ln 2 n) bits for n bases (Miller and
-  Madow).
+  Of n counted bases and Q codes in use it is too high by 3 (Q - 1) / (2 n ln 2)
+  bits (Miller and Madow), which are taken away.
   """
   base, code = contexts.sum(0), contexts.sum(-1)
   joint = np.moveaxis(contexts, 1, 0).reshape(contexts.shape[1], -1)
-  return entropy(base) + entropy(code.T) - entropy(joint)
+  told = entropy(base) + entropy(code.T) - entropy(joint)
+  num_codes, num_bases = (code > 0).sum(0), np.maximum(base.sum(-1), 1)
+  too_high = 3 * np.maximum(num_codes - 1, 0) / (2 * num_bases * np.log(2))
+  return np.maximum(told - too_high, 0)
 
 
-def _random_vocabulary(
-  context: Any, batch: dict[str, np.ndarray]
-) -> tuple[Any, PyTree]:
-  """Random weights, and codes as their first batch places them."""
+def _random_vocabulary(context: Any) -> tuple[Any, PyTree]:
+  """Random weights, and codes as their first training batch places them."""
   objective, model = context.objective, context.random_model
-  quantised = objective.quantise(
-    model,
-    context.random_aux,
-    jax.tree.map(jnp.asarray, batch),
-    jax.random.key(context.seed),
-    train=True,
-  )
-  return model, quantised.vocabulary
+  graph, params = nnx.split(model)
+
+  @jax.jit
+  def place(params, aux, batch):
+    key = jax.random.key(context.seed)
+    model = nnx.merge(graph, params)
+    return objective.quantise(model, aux, batch, key, train=True).vocabulary
+
+  training = context.data.train()
+  with jax.set_mesh(context.mesh):
+    batch = to_device(next(training), context.mesh)
+    codes = place(params, context.random_aux, batch)
+  training.close()
+  return model, codes
 
 
 def _count(
-  objective: Any, model: nnx.Module, aux: PyTree, batches: list, label: str
+  context: Any, model: nnx.Module, aux: PyTree, batches: list, label: str
 ) -> tuple[list[Level], Float[np.ndarray, 'row'], Float[np.ndarray, 'row']]:
   """Counts of each level; right bases, and bases, of each row."""
+  objective = context.objective
   graph, params = nnx.split(model)
 
   @jax.jit
@@ -199,7 +209,11 @@ def _count(
     scores = model.decode(quantised.vectors, batch['segment_ids'])
     sequence, is_base = bases(batch)
     is_right = (scores.argmax(-1) == sequence) & is_base
-    return quantised, is_right.sum(-1), is_base.sum(-1)
+    errors = [
+      quantised.metrics[f'level{number}/error'].total
+      for number in range(1, len(quantised.ids) + 1)
+    ]
+    return quantised.ids, errors, is_right.sum(-1), is_base.sum(-1)
 
   stride = objective.network.token_stride
   sizes = objective.quantiser.sizes
@@ -207,15 +221,16 @@ def _count(
   errors: list[list[float]] = [[] for _ in sizes]
   right, weight = [], []
   for batch in tqdm(batches, desc=f'health, {label}', unit='batch'):
-    quantised, row_right, row_weight = run(params, aux, batch)
-    right.append(np.asarray(row_right))
-    weight.append(np.asarray(row_weight))
-    for number, ids in enumerate(quantised.ids):
-      add_contexts(contexts[number], np.asarray(ids), batch, stride)
-      error = quantised.metrics[f'level{number + 1}/error']
-      errors[number].append(error.value())
+    with jax.set_mesh(context.mesh):
+      placed = to_device(batch, context.mesh)
+      ids, batch_errors, *of_rows = run(params, aux, placed)
+    right.append(np.asarray(of_rows[0]))
+    weight.append(np.asarray(of_rows[1]))
+    for number, level_ids in enumerate(ids):
+      add_contexts(contexts[number], np.asarray(level_ids), batch, stride)
+      errors[number].append(float(batch_errors[number]) * weight[-1].sum())
   levels = [
-    Level(counted, float(np.mean(error)))
+    Level(counted, float(np.sum(error) / max(np.sum(weight), 1)))
     for counted, error in zip(contexts, errors, strict=True)
   ]
   return levels, np.concatenate(right), np.concatenate(weight)

@@ -14,7 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from backbone.downstream import metrics, table
+from backbone.train.state import to_device
 from data_pipelines.errors import InputError
+from vqdna.held_out import held_out
 from vqdna.network import NUM_BASES
 
 # What a probe reads at a distance to either side of a hidden token.
@@ -34,16 +36,19 @@ class Leak:
     majority        nothing
 
   What vectors tell of hidden bases is what their surroundings tell of them, and
-  no leak. The row `leak` has the farthest distance at which the interval of
-  `hidden_tokens` lies above that of `hidden_bases`, 0 if none. Fitted on the
+  no leak; an encoder that has not met hidden bases may tell less. The row
+  `leak` has the farthest distance at which the interval of `hidden_tokens` lies
+  above those of `hidden_bases` and `true_bases`, 0 if none. Fitted on the
   validation split, scored on test; nothing is chosen.
 
   Attributes:
     num_examples: Hidden tokens of either split, at most.
+    kinds: Of records that are read: those that were trained on.
     bootstrap: Of the intervals, over hidden tokens.
   """
 
   num_examples: int = 6_000
+  kinds: tuple[str, ...] = ('genome',)
   bootstrap: metrics.Bootstrap = dataclasses.field(
     default_factory=metrics.Bootstrap
   )
@@ -51,8 +56,11 @@ class Leak:
   def rows(self, context: Any) -> list[table.Row]:
     """One row per distance and column, and how far it leaks."""
     distances = _distances(context.objective.network)
-    train = _collect(context, 'validation', max(distances), self.num_examples)
-    test = _collect(context, 'test', max(distances), self.num_examples)
+    with jax.set_mesh(context.mesh):
+      train, test = (
+        self._collect(context, split, max(distances))
+        for split in ('validation', 'test')
+      )
     found, farthest = [], 0
     for distance in tqdm(distances, desc='leak', unit='distance'):
       scores = {
@@ -69,7 +77,8 @@ class Leak:
         )
         for column, score in scores.items()
       ]
-      if scores['hidden_tokens'].low > scores['hidden_bases'].high:
+      honest = (scores['hidden_bases'].high, scores['true_bases'].high)
+      if scores['hidden_tokens'].low > max(honest):
         farthest = distance
     score = metrics.Score(float(farthest), np.nan, np.nan)
     return [
@@ -78,6 +87,55 @@ class Leak:
         'leak', 'leak', 'tokens', 'hidden_tokens', score, seed=context.seed
       ),
     ]
+
+  def _collect(self, context: Any, split: str, reach: int) -> 'Examples':
+    """Tokens so far apart that none is in the context of another."""
+    objective = context.objective
+    stride = objective.network.token_stride
+    graph, params = nnx.split(context.model)
+
+    @jax.jit
+    def vectors(params, aux, batch):
+      return objective.quantise(
+        nnx.merge(graph, params),
+        aux,
+        batch,
+        jax.random.key(0),
+        is_hidden=batch['is_hidden'],
+      ).vectors
+
+    truth, around = [], {name: [] for name in COLUMNS[:3]}
+    missing = self.num_examples
+    for batch in _spread(held_out(context.data, split, self.kinds)):
+      is_target = targets(batch, stride, reach)
+      row, token = np.nonzero(is_target)
+      row, token = row[:missing], token[:missing]
+      missing -= row.size
+      at = row[:, None], token[:, None] + np.arange(-reach, reach + 1)
+      is_hidden = np.repeat(is_target, stride, axis=1)
+      nothing = np.zeros_like(is_hidden)
+      for name, hidden in (
+        ('hidden_tokens', nothing),
+        ('hidden_bases', is_hidden),
+      ):
+        shown = to_device({**batch, 'is_hidden': hidden}, context.mesh)
+        found = vectors(params, context.aux, shown)
+        around[name].append(np.asarray(found)[at])
+      words = batch['sequence'].reshape(*is_target.shape, stride)
+      shape = row.size, 2 * reach + 1, stride * NUM_BASES
+      around['true_bases'].append(np.eye(NUM_BASES)[words[at]].reshape(shape))
+      truth.append(words[row, token, stride // 2].astype(int))
+      if not missing:
+        break
+    if missing == self.num_examples:
+      raise InputError(
+        f'split {split!r}: no row has {stride * (2 * reach + 1)} known bases '
+        'in one segment; use a longer config.data.row_length'
+      )
+    return Examples(
+      np.concatenate(truth),
+      {name: np.concatenate(parts) for name, parts in around.items()},
+    )
 
   def _score(
     self, column: str, distance: int, train: 'Examples', test: 'Examples'
@@ -117,57 +175,6 @@ def _distances(network: Any) -> list[int]:
   """Every one nearby, then every fourth to beyond the encoder's reach."""
   beyond = -(-network.reach // network.token_stride) + 3
   return [*range(1, min(8, beyond)), *range(8, beyond + 4, 4)]
-
-
-def _collect(
-  context: Any, split: str, reach: int, num_examples: int
-) -> Examples:
-  """Tokens so far apart that none is within the reach of another's context."""
-  objective = context.objective
-  stride = objective.network.token_stride
-  graph, params = nnx.split(context.model)
-
-  @jax.jit
-  def vectors(params, aux, batch, is_hidden):
-    return objective.quantise(
-      nnx.merge(graph, params),
-      aux,
-      batch,
-      jax.random.key(0),
-      is_hidden=is_hidden,
-    ).vectors
-
-  truth, around, missing = [], {name: [] for name in COLUMNS[:3]}, num_examples
-  for batch in _spread(context.data.evaluation(split)):
-    is_target = targets(batch, stride, reach)
-    row, token = np.nonzero(is_target)
-    row, token = row[:missing], token[:missing]
-    missing -= row.size
-    at = row[:, None], token[:, None] + np.arange(-reach, reach + 1)
-    is_hidden = np.repeat(is_target, stride, axis=1)
-    nothing = np.zeros_like(is_hidden)
-    for name, hidden in (
-      ('hidden_tokens', nothing),
-      ('hidden_bases', is_hidden),
-    ):
-      found = vectors(params, context.aux, batch, hidden)
-      around[name].append(np.asarray(found)[at])
-    words = batch['sequence'].reshape(*is_target.shape, stride)
-    shape = row.size, 2 * reach + 1, stride * NUM_BASES
-    around['true_bases'].append(np.eye(NUM_BASES)[words[at]].reshape(shape))
-    truth.append(words[row, token, stride // 2].astype(int))
-    if not missing:
-      break
-  if missing == num_examples:
-    raise InputError(
-      f'split {split!r}: no row has {stride * (2 * reach + 1)} known bases in '
-      'one segment; use a longer config.data.row_length or leave out the table '
-      'leak'
-    )
-  return Examples(
-    np.concatenate(truth),
-    {name: np.concatenate(parts) for name, parts in around.items()},
-  )
 
 
 def _spread(sources: list[tuple[str, Any]]) -> Iterator[dict[str, np.ndarray]]:

@@ -62,7 +62,7 @@ def embeddings(
       read.ids, frozen.sizes, found.values(), strict=True
     ):
       counted = np.bincount(ids[read.is_real], minlength=size)
-      counts.append(counted / counted.sum())
+      counts.append(counted / max(counted.sum(), 1))
   one_hot = np.zeros((len(genomes), length, 4), np.float32)
   for row, genome in enumerate(genomes):
     one_hot[row, : genome.size] = np.eye(5)[np.minimum(genome, 4)][:, :4]
@@ -88,7 +88,7 @@ def _kmers(genomes: Sequence[np.ndarray]) -> Float[np.ndarray, 'e _']:
       for genome in genomes
     ]
   )
-  return counts / counts.sum(-1, keepdims=True)
+  return counts / np.maximum(counts.sum(-1, keepdims=True), 1)
 
 
 def distances(
@@ -102,10 +102,10 @@ def distances(
 
 
 def neighbours_vote(
-  distance: Float[np.ndarray, 'e e'],
+  distance: Float[np.ndarray, 'a e'],
   labels: Shaped[np.ndarray, 'e'],
-  may_vote: Bool[np.ndarray, 'e e'],
-) -> Shaped[np.ndarray, 'e']:
+  may_vote: Bool[np.ndarray, 'a e'],
+) -> Shaped[np.ndarray, 'a']:
   """The commonest label of the nearest that may vote, the nearest's if tied."""
   far = np.where(may_vote, distance, np.inf)
   order = np.argsort(far, axis=-1, kind='stable')[:, :NEIGHBOURS]
@@ -122,10 +122,23 @@ def neighbours_vote(
 def may_vote(found: Lineages) -> Bool[np.ndarray, 'e e']:
   """Whether a genome was collected on another day and in another country.
 
-  Cases of one outbreak are near each other in every embedding.
+  Cases of one outbreak are near each other in every embedding. What is not
+  known to the day, or of no known country, does not vote and is not voted on.
+
+  Raises:
+    InputError: Some genome may be voted on by no other, or none by any.
   """
+  is_known = np.array([len(date) == len('2020-01-01') for date in found.dates])
+  is_known &= ~np.isin(found.countries, ('', '?'))
   is_other_day = found.dates[:, None] != found.dates
-  return is_other_day & (found.countries[:, None] != found.countries)
+  is_elsewhere = found.countries[:, None] != found.countries
+  votes = is_other_day & is_elsewhere & is_known & is_known[:, None]
+  if not votes.any():
+    raise InputError(
+      'no two genomes are of different days and countries, as neighbours that '
+      'vote must be; add genomes, or their dates and countries'
+    )
+  return votes
 
 
 def evaluate(
@@ -133,30 +146,35 @@ def evaluate(
 ) -> list[dict[str, Any]]:
   """A row per embedding: accuracy of neighbours, and silhouette."""
   votes = may_vote(found)
-  values, counts = np.unique(found.clades, return_counts=True)
-  commonest = np.full_like(found.clades, values[counts.argmax()])
-  rows = [_accuracy(found, commonest) | {'embedding': 'commonest clade'}]
+  is_asked = votes.any(-1)
+  asked, votes = found.clades[is_asked], votes[is_asked]
+  # Of those that may vote: under that rule it is another one for each country.
+  commonest = np.array([_commonest(found.clades[row]) for row in votes])
+  rows = [{'embedding': 'commonest clade', **_accuracy(asked, commonest)}]
   for name, features in embedded.items():
     distance = distances(features)
     np.fill_diagonal(distance, 0)
-    predicted = neighbours_vote(distance, found.clades, votes)
+    predicted = neighbours_vote(distance[is_asked], found.clades, votes)
     silhouette = silhouette_score(distance, found.clades, metric='precomputed')
     rows.append(
       {
         'embedding': name,
-        **_accuracy(found, predicted),
+        **_accuracy(asked, predicted),
         'silhouette': float(silhouette),
       }
     )
   return rows
 
 
+def _commonest(labels: Shaped[np.ndarray, '_']) -> str:
+  values, counts = np.unique(labels, return_counts=True)
+  return str(values[counts.argmax()])
+
+
 def _accuracy(
-  found: Lineages, predicted: Shaped[np.ndarray, 'e']
+  truth: Shaped[np.ndarray, 'e'], predicted: Shaped[np.ndarray, 'e']
 ) -> dict[str, float]:
-  score = metrics.score(
-    'accuracy', found.clades, predicted, metrics.Bootstrap()
-  )
+  score = metrics.score('accuracy', truth, predicted, metrics.Bootstrap())
   return {'accuracy': score.value, 'low': score.low, 'high': score.high}
 
 
@@ -202,7 +220,9 @@ def page(found: Lineages, rows: list[dict[str, Any]], vocabulary: str) -> str:
     f'Vocabulary {vocabulary[:16]}. Embeddings are frequencies of codes or of '
     'k-mers, columns brought to one scale, distances 1 - cosine. Accuracy: the '
     f'{NEIGHBOURS} nearest genomes that were collected on another day and in '
-    'another country vote; 95 % bootstrap interval over genomes.',
+    'another country vote; 95 % bootstrap interval over genomes. '
+    '`commonest clade` is that of all that may vote. The silhouette is over '
+    'all pairs, those of one outbreak among them.',
     '',
     '![clades](lineages.png)',
     '',
@@ -217,6 +237,16 @@ def page(found: Lineages, rows: list[dict[str, Any]], vocabulary: str) -> str:
       f'{"-" if silhouette is None else f"{silhouette:.3f}"} |'
     )
   return '\n'.join(lines) + '\n'
+
+
+def _check(found: Lineages) -> None:
+  num_clades, num_genomes = len(np.unique(found.clades)), len(found.genomes)
+  if not 2 <= num_clades < num_genomes:
+    raise InputError(
+      f'{num_genomes} genomes of {num_clades} clades: give two clades or more, '
+      'and more genomes than clades'
+    )
+  may_vote(found)
 
 
 def main(arguments: list[str]) -> int:
@@ -234,11 +264,12 @@ def main(arguments: list[str]) -> int:
       )
     frozen = Frozen(values.vocabulary)
     found = lineages.read(values.fasta, values.clades, values.metadata)
+    _check(found)
     embedded = embeddings(frozen, found.genomes)
+    rows = evaluate(found, embedded)
   except (InputError, flags.Error) as error:
     print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
     return 2
-  rows = evaluate(found, embedded)
   out = pathlib.Path(values.out)
   out.mkdir(parents=True, exist_ok=True)
   picture(found, embedded).savefig(out / 'lineages.png', dpi=150)

@@ -92,7 +92,8 @@ class MaskedCodes:
     hides: The tokens alone, as published, or their bases already.
     base_weight: Of the cross-entropy of the hidden tokens' bases.
     shown_share: Of hidden tokens, shown as they are; and
-    random_share: shown as another token of their row. BERT has 0.1 and 0.1.
+    random_share: shown as what stands elsewhere in their row, as far away for
+      all of them. BERT has 0.1 and 0.1.
   """
 
   tokens: Frozen
@@ -108,6 +109,11 @@ class MaskedCodes:
       raise ValueError(f'hides {self.hides!r} is none of {get_args(Hiding)}')
     if not 0 <= self.shown_share + self.random_share <= 1:
       raise ValueError('shown_share + random_share must be from 0 to 1')
+    if self.hides == 'bases' and not self.tokens.has_met_masks:
+      raise ValueError(
+        "hides='bases' needs a vocabulary whose encoder has met hidden bases: "
+        'learn it with the arm masked of experiments/vqdna/tokenizer.py'
+      )
     if self.hides == 'bases' and self.shown_share + self.random_share:
       raise ValueError('of hidden bases nothing is shown: set both shares to 0')
 
@@ -142,6 +148,8 @@ class MaskedCodes:
       metrics[f'level{number}/accuracy'] = mean_where(
         is_right, hidden.is_target
       )
+    if not self.base_weight:
+      return loss, (aux, metrics)
     sequence, _ = bases(batch)
     rows, length = sequence.shape
     shape = rows, length // model.stride, model.stride

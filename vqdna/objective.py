@@ -34,9 +34,9 @@ class VocabularyLearning:
     network: Of encoder and decoder.
     quantiser: Between them.
     commitment: β.
-    masking: Bases hidden from the encoder, which the decoder fills in; a
-      vocabulary that will be read behind masks should meet them (our choice).
-      None hides nothing, as published.
+    masking: Tokens whose bases are hidden from the encoder, and filled in by
+      the decoder: a vocabulary that will be read behind masks must have met
+      them (our choice). None hides nothing, as published.
   """
 
   network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
@@ -72,9 +72,7 @@ class VocabularyLearning:
     train: bool,
   ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
     mask_key, code_key = jax.random.split(key)
-    is_hidden = (
-      self.masking(batch['segment_ids'], mask_key) if self.masking else None
-    )
+    is_hidden = self._hide(batch, mask_key) if self.masking else None
     quantised = self.quantise(
       model, aux, batch, code_key, is_hidden=is_hidden, train=train
     )
@@ -97,6 +95,11 @@ class VocabularyLearning:
     if is_hidden is not None:
       metrics['hidden_accuracy'] = mean_where(is_right, is_base & is_hidden)
     return loss, (quantised.vocabulary, metrics)
+
+  def _hide(self, batch: Batch, key: PRNGKey) -> Bool[Array, 'B N']:
+    stride = self.network.token_stride
+    is_hidden = self.masking(batch['segment_ids'][:, ::stride], key)
+    return jnp.repeat(is_hidden, stride, axis=1)
 
   def quantise(
     self,

@@ -73,9 +73,9 @@ def _usage(
   right.set(
     xlabel='distance of the base from its token', ylabel='bits told', ylim=0
   )
-  for axes in (left, right):
+  for axes, place in ((left, 'lower left'), (right, 'center right')):
     _plain(axes)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc=place)
   return figure
 
 
@@ -87,6 +87,8 @@ def _map(
   """Codes in their two main directions, by the base they mostly stand at."""
   counts = _counts(counted)
   centred = vectors - vectors.mean(0)
+  # A second direction, of nothing, where codes have one coordinate.
+  centred = np.pad(centred, ((0, 0), (0, 1)))
   _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
   x, y = (centred @ directions[:2].T).T
   share = np.square(lengths[:2]) / np.square(lengths).sum()

@@ -77,11 +77,6 @@ class Quantiser(Protocol):
   ) -> Quantised:
     """Quantises the outputs of the encoder, one for each level."""
 
-  def embed(
-    self, vocabulary: PyTree, ids: tuple[Int[Array, '*s'], ...]
-  ) -> Float[Array, '*s D']:
-    """The vectors of tokens, from the codes of their levels."""
-
   def codes(self, vocabulary: PyTree, level: int) -> Float[Array, 'Q D']:
     """The vectors of all codes of a level."""
 
@@ -200,16 +195,6 @@ class HierarchicalResidual:
       Vocabulary(tuple(next_levels), vocabulary.step + int(train)),
       metrics,
     )
-
-  def embed(
-    self, vocabulary: Vocabulary, ids: tuple[Int[Array, '*s'], ...]
-  ) -> Float[Array, '*s D']:
-    """The mean of a token's codes."""
-    vectors = [
-      book.codes[level_ids]
-      for book, level_ids in zip(vocabulary.levels, ids, strict=True)
-    ]
-    return sum(vectors) / len(vectors)
 
   def codes(self, vocabulary: Vocabulary, level: int) -> Float[Array, 'Q D']:
     """The vectors of all codes of a level."""

@@ -111,6 +111,11 @@ class Frozen:
     return self._learning.quantiser.sizes
 
   @property
+  def has_met_masks(self) -> bool:
+    """Whether bases were hidden from the encoder when it learnt."""
+    return self._settings['has_met_masks']
+
+  @property
   def hash(self) -> str:
     """Of its codes and weights."""
     return self._settings['sha256']
@@ -198,6 +203,7 @@ def write(
     settings = {
       'format_version': FORMAT_VERSION,
       'sha256': hashlib.sha256(file.read_bytes()).hexdigest(),
+      'has_met_masks': learning.masking is not None,
       'network': dataclasses.asdict(learning.network),
       'quantiser': {
         'kind': type(learning.quantiser).__name__,

@@ -3,12 +3,12 @@
   python -m experiments.run --config=experiments/vqdna/pretrain.py:cpu \
       --config.data.path=DIR --config.objective.tokens.path=V --workdir=W
 
-V is the folder `vocabulary` that experiments/vqdna/tokenizer.py leaves in its
-workdir. Paper: VQDNA (arXiv:2405.10812); vqdna/README.md says what of this is
-published.
+V is the folder `vocabulary` that a run of experiments/vqdna/tokenizer.py with
+the arm `masked` leaves in its workdir (any run's for `faithful`). Paper: VQDNA
+(arXiv:2405.10812); vqdna/README.md says what of this is published.
 
   :smoke  a dozen steps of a tiny model, seconds; checks that all parts fit
-  :cpu    a hybrid of 1 M parameters, 2 cores
+  :cpu    a hybrid of 1 M parameters, 2 cores; not yet run
   :103m   the published backbone (12 layers of softmax attention, width 768),
           steps, batch and rate; not yet run
 
@@ -18,6 +18,8 @@ Arms, by words behind the size, as in `:cpu,faithful`:
             were made of them too; the default hides spans of bases before they
             are tokenized
   hybrid    with 103m: our hybrid backbone of that size
+
+Tokens/s are bases/s.
 """
 
 from ml_collections import ConfigDict
@@ -46,6 +48,8 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   is_faithful = 'faithful' in options
   backbone = _BACKBONES[size]
   if 'hybrid' in options:
+    if size != '103m':
+      raise common.ConfigError(f':{size} is a hybrid already')
     backbone = {'size': '100m'}
   config = ConfigDict()
   config.title = f'VQDNA pretraining, {arg}'
@@ -78,6 +82,9 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'name': 'backbone.train.optim:AdamW',
     'learning_rate': 3e-3,
     'warmup_steps': 50,
+    'b2': 0.95,
+    'epsilon': 1e-8,
+    'weight_decay': 0.1,
   }
   config.train = {
     'steps': 600,
@@ -101,7 +108,13 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     )
   if size == '103m':
     config.data.update(row_length=510, batch_size=2_048, num_workers=8)
-    config.optimizer.update(learning_rate=5e-4, warmup_steps=30_000)
+    config.optimizer.update(
+      learning_rate=5e-4,
+      warmup_steps=30_000,
+      b2=0.98,
+      epsilon=1e-6,
+      weight_decay=1e-5,
+    )
     config.train.update(
       steps=500_000,
       log_every=50,

@@ -8,7 +8,8 @@ Paper: VQDNA (arXiv:2405.10812); what is published of its settings, and what is
 our choice, is in vqdna/README.md.
 
   :smoke  a dozen steps of a tiny model, seconds; checks that all parts fit
-  :cpu    1.7 M parameters, 512 + 1,024 codes, 2 cores
+  :cpu    1.7 M parameters, 512 + 1,024 codes, 2 cores, about 15 minutes
+          (docs/results/vocabulary.md)
   :16m    the published sizes, batch and rate, 8 GPUs or a TPU slice; not yet
           run
 
@@ -17,10 +18,11 @@ Arms change one thing each, by words behind the size, as in `:cpu,no_revival`:
   vq          one codebook of 512, at the last block: the plain VQ-VAE
   fsq         finite scalar quantisation instead of codebooks
   no_revival  dead codes stay dead
-  uniform     codes start at random, not on the first batch
+  uniform     codes start at random; with no_revival they are never placed on
+              data, as far as is published
   rotation    the rotation trick instead of the straight-through gradient
   stride3     three bases a token
-  masked      spans of bases are hidden from the encoder
+  masked      spans of tokens are hidden from the encoder, as pretrain.py will
 """
 
 from typing import Any
@@ -38,13 +40,12 @@ _OPTIONS = (
   'stride3',
   'masked',
 )
-# Stem, width and blocks; codes of each level; how codes follow and come back.
-# A batch has 16 bases a code here and 512 in the published one: codes that are
-# assigned an eighth of that are dead, and 100 steps must not pass before.
+# Stem, width and blocks; codes of each level, and the decay of their moving
+# average, which 400 steps are too few for at the usual 0.99.
 _SIZES = {
-  'smoke': (8, 16, 2, (16, 32), {'decay': 0.95, 'revive_below': 1.0}),
-  'cpu': (64, 128, 6, (512, 1_024), {'decay': 0.95, 'revive_below': 2.0}),
-  '16m': (256, 384, 6, (1_024, 2_048), {'decay': 0.99, 'revive_below': 64.0}),
+  'smoke': (8, 16, 2, (16, 32), 0.95),
+  'cpu': (64, 128, 6, (512, 1_024), 0.95),
+  '16m': (256, 384, 6, (1_024, 2_048), 0.99),
 }
 
 
@@ -52,7 +53,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   name, *options = arg.split(',')
   size = common.choose(name, tuple(_SIZES))
   options = [common.choose(option, _OPTIONS) for option in options]
-  stem_width, width, num_blocks, codes, level = _SIZES[size]
+  stem_width, width, num_blocks, codes, decay = _SIZES[size]
   config = ConfigDict()
   config.title = f'VQDNA vocabulary, {arg}'
   config.seed = 0
@@ -99,7 +100,8 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
       'max_rows': 192,
     },
     'leak': {'name': 'vqdna.leak:Leak', 'num_examples': 6_000},
-    'vocabulary': {'name': 'vqdna.vocabulary:Export'},
+    # Before the others in their order, which is that of the names.
+    'export': {'name': 'vqdna.vocabulary:Export'},
   }
   if size == 'smoke':
     config.data.update(row_length=96, batch_size=2)
@@ -117,7 +119,9 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     config.objective.network.dtype = 'bfloat16'
     config.data.update(batch_size=1_024)
     config.data.num_workers = 8
-    config.optimizer.update(learning_rate=1e-4, warmup_steps=1_000)
+    config.optimizer.update(
+      learning_rate=1e-4, warmup_steps=1_000, weight_decay=0.01
+    )
     config.train.update(
       steps=67_000,
       log_every=50,
@@ -137,8 +141,10 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     }
     config.objective.network.code_width = 4
   else:
+    stride = 3 if 'stride3' in options else 1
+    tokens = config.data.batch_size * config.data.row_length // stride
     config.objective.quantiser = _codebooks(
-      codes, level, options, config.train.get_ref('steps')
+      codes, decay, tokens, options, config.train.get_ref('steps')
     )
   if 'stride3' in options:
     config.objective.network.token_stride = 3
@@ -146,26 +152,30 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   if 'masked' in options:
     config.objective.masking = {
       'name': 'vqdna.masking:SpanMasking',
-      'rate': 0.15,
-      'span': 3,
+      'rate': 0.25,
+      'span': 6,
     }
   return config
 
 
 def _codebooks(
   codes: tuple[int, ...],
-  level: dict[str, Any],
+  decay: float,
+  tokens: int,
   options: list[str],
   steps: FieldReference,
 ) -> dict[str, Any]:
-  """Codes settle in the last tenth of the steps, before they are frozen."""
+  """Dead is a code with a quarter of an even share of the finest level.
+
+  Codes settle in the last tenth of the steps, before they are frozen.
+  """
+  is_revived = 'no_revival' not in options
   level = {
     'name': 'vqdna.codebook:CodebookConfig',
+    'decay': decay,
+    'revive_below': round(tokens / max(codes) / 4, 1) if is_revived else 0.0,
     'start': 'uniform' if 'uniform' in options else 'kmeans',
-    **level,
   }
-  if 'no_revival' in options:
-    level['revive_below'] = 0.0
   return {
     'name': 'vqdna.quantizers:HierarchicalResidual',
     'levels': tuple({**level, 'size': size} for size in codes),

@@ -5,10 +5,12 @@ import json
 import pytest
 
 from data_pipelines import organism
+from experiments import bench_fit, command_line, common
 from tests.experiments.commands import ORGANISM, ROOT, run
 
 # What is run here.
 SMOKED = {'tokenizer', 'pretrain'}
+ARMS = ('vq', 'fsq', 'no_revival', 'uniform', 'rotation', 'stride3', 'masked')
 
 
 @pytest.fixture(scope='module')
@@ -21,13 +23,38 @@ def data(tmp_path_factory):
 def tokenizer(data, tmp_path_factory):
   """The workdir of a stage 1 run."""
   work = tmp_path_factory.mktemp('tokenizer')
-  run('vqdna/tokenizer.py:smoke', work, **{'data.path': data})
+  run('vqdna/tokenizer.py:smoke,masked', work, **{'data.path': data})
   return work
 
 
 def test_every_experiment_has_a_smoke_run():
   folder = ROOT / 'experiments' / 'vqdna'
   assert {path.stem for path in folder.glob('[a-z]*.py')} == SMOKED
+
+
+@pytest.mark.parametrize(
+  'file, arg',
+  [
+    ('tokenizer', 'cpu'),
+    ('tokenizer', '16m'),
+    *(('tokenizer', f'cpu,{arm}') for arm in ARMS),
+    ('pretrain', 'cpu'),
+    ('pretrain', '103m,faithful'),
+    ('pretrain', '103m,hybrid'),
+  ],
+)
+def test_every_arm_can_be_built(file, arg):
+  path = ROOT / 'experiments' / 'vqdna' / f'{file}.py'
+  config = {
+    **command_line.DEFAULTS,
+    **command_line.load_config(str(path), arg).to_dict(),
+  }
+  command_line.validate(config)
+  common.build(config['optimizer'], 'config.optimizer')
+  objective = dict(config['objective'])
+  if file == 'pretrain':
+    objective['tokens'] = bench_fit.UntrainedVocabulary('smoke')
+  common.build(objective, 'config.objective')
 
 
 def test_stage_1_tabulates_the_health_of_both_levels(tokenizer):

@@ -62,7 +62,7 @@ def test_pictures_of_every_level(tmp_path):
   contexts[0][0] = 0
   told = [health.information(counted) for counted in contexts]
   codes = [np.asarray(jax.random.normal(jax.random.key(0), (6, 3)))]
-  codes.append(rng.normal(size=(9, 3)))
+  codes.append(rng.normal(size=(9, 1)))
   pictures.write(contexts, told, codes, tmp_path / 'pictures')
   names = sorted(path.name for path in (tmp_path / 'pictures').iterdir())
   assert names == [

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from backbone import sharding
 from backbone.downstream import metrics
 from data_pipelines import records
 from data_pipelines.errors import InputError
@@ -16,7 +17,7 @@ from vqdna.network import NetworkConfig
 from vqdna.objective import VocabularyLearning
 from vqdna.quantizers import HierarchicalResidual
 
-SMALL = Leak(400, metrics.Bootstrap(num_resamples=100))
+SMALL = Leak(400, bootstrap=metrics.Bootstrap(num_resamples=100))
 
 
 def test_targets_are_apart_and_their_surroundings_known():
@@ -52,7 +53,7 @@ def test_the_probe_reads_what_stands_at_its_distance():
 class Rows:
   """Random bases: nothing tells of a base but the base."""
 
-  def evaluation(self, split):
+  def evaluation(self, split, max_rows=None):
     rng = np.random.default_rng(len(split))
     shape = 40, 90
     batch = {
@@ -81,7 +82,12 @@ def make_context(data):
     train=True,
   ).vocabulary
   return types.SimpleNamespace(
-    objective=learning, model=model, aux=codes, data=data, seed=0
+    objective=learning,
+    model=model,
+    aux=codes,
+    data=data,
+    mesh=sharding.make_mesh(devices=jax.devices()[:1]),
+    seed=0,
   )
 
 
@@ -98,7 +104,7 @@ def test_random_weights_leak_as_far_as_they_reach():
 
 
 class Unknown:
-  def evaluation(self, split):
+  def evaluation(self, split, max_rows=None):
     ((label, batches),) = Rows().evaluation(split)
     return [(label, batches[:1])]
 

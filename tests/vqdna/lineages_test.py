@@ -27,7 +27,7 @@ def test_neighbours_are_of_another_day_and_country():
     strains=list('abc'),
     genomes=[],
     clades=np.array(list('xxx')),
-    dates=np.array(['1', '1', '2']),
+    dates=np.array(['2020-01-01', '2020-01-01', '2020-01-02']),
     countries=np.array(['P', 'Q', 'P']),
   )
   assert lineages.may_vote(found).tolist() == [
@@ -79,10 +79,38 @@ def test_a_report_tells_the_clades_apart(files, tmp_path, capsys):
   assert code == 0
   rows = json.loads((out / 'lineages.json').read_text())
   found = {row['embedding']: row['accuracy'] for row in rows}
-  assert found['6-mers'] == 1.0 and found['commonest clade'] == 0.5
+  assert found['6-mers'] == found['level 1'] == found['level 2'] == 1.0
+  # Of the seven others four are of the other clade.
+  assert found['commonest clade'] == 0.0
   assert found.keys() >= {'level 1', 'level 2', 'one-hot'}
   assert (out / 'lineages.png').stat().st_size > 10_000
   assert '| 6-mers | 1.000 [1.000, 1.000] |' in capsys.readouterr().out
+
+
+def test_genomes_of_one_country_cannot_vote(files, tmp_path, capsys):
+  text = files['metadata'].read_text()
+  for index in range(8):
+    text = text.replace(f'\tC{index}', '\tC')
+  files['metadata'].write_text(text)
+  vocabulary, _, _ = write(LEARNINGS['two levels'], tmp_path)
+  arguments = [f'--{name}={path}' for name, path in files.items()]
+  code = lineages.main(
+    ['lineages', *arguments, f'--vocabulary={vocabulary}', '--out=o']
+  )
+  assert code == 2
+  assert 'no two genomes are of different days' in capsys.readouterr().err
+
+
+def test_what_is_not_known_to_the_day_does_not_vote():
+  found = Lineages(
+    strains=list('abc'),
+    genomes=[],
+    clades=np.array(list('xxx')),
+    dates=np.array(['2020-03', '2020-03-05', '2020-04-01']),
+    countries=np.array(['P', 'Q', 'P']),
+  )
+  votes = lineages.may_vote(found)
+  assert not votes[0].any() and not votes[:, 0].any() and votes[1, 2]
 
 
 def test_what_is_missing_is_one_line(files, tmp_path, capsys):

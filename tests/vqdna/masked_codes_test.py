@@ -52,6 +52,20 @@ class TestMaskedCodes(Conformance):
     return make_batch()
 
 
+class TestHiddenBasesByThrees(Conformance):
+  relative_tolerance = 1e-4
+
+  def objective(self):
+    return objective(
+      tokens=frozen('finite scalar'),
+      hides='bases',
+      masking=SpanMasking(0.4, 2),
+    )
+
+  def batch(self):
+    return make_batch()
+
+
 def hide(made, batch, train=True):
   _, state = made.init(jax.random.key(0))
   return made.hide(state, batch, jax.random.key(1), train=train), state
@@ -122,6 +136,22 @@ def test_checkpoints_know_the_vocabulary():
   one = objective()
   other = dataclasses.replace(one, tokens=frozen('finite scalar'))
   assert one.vocabulary != other.vocabulary
+
+
+def test_the_vocabulary_stays_as_it_is(batch):
+  made = objective()
+  model, state = made.init(jax.random.key(0))
+  key = jax.random.key(1)
+  _, (after, _) = made.loss(model, state, batch, key, train=True)
+  jax.tree.map(np.testing.assert_array_equal, state, after)
+
+
+def test_hidden_bases_need_a_vocabulary_that_has_met_them(tmp_path):
+  never = dataclasses.replace(LEARNINGS['two levels'], masking=None)
+  tokens = Frozen(str(write(never, tmp_path)[0]))
+  with pytest.raises(ValueError, match='with the arm masked'):
+    objective(tokens=tokens, hides='bases')
+  assert objective(tokens=tokens).hides == 'tokens'
 
 
 def test_what_contradicts_itself_is_refused():

@@ -12,6 +12,7 @@ from data_pipelines.errors import InputError
 from tests.vqdna.batches import make_batch
 from vqdna.codebook import CodebookConfig
 from vqdna.finite_scalar import FiniteScalar
+from vqdna.masking import SpanMasking
 from vqdna.network import NetworkConfig
 from vqdna.objective import VocabularyLearning
 from vqdna.quantizers import HierarchicalResidual
@@ -21,6 +22,7 @@ LEARNINGS = {
   'two levels': VocabularyLearning(
     network=NetworkConfig(stem_width=8, width=16, num_blocks=2, taps=(1, 2)),
     quantiser=HierarchicalResidual((CodebookConfig(8), CodebookConfig(16))),
+    masking=SpanMasking(),
   ),
   'finite scalar': VocabularyLearning(
     network=NetworkConfig(
@@ -32,6 +34,7 @@ LEARNINGS = {
       code_width=2,
     ),
     quantiser=FiniteScalar((5, 4)),
+    masking=SpanMasking(),
   ),
 }
 
