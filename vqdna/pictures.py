@@ -62,7 +62,7 @@ def _usage(
     rank = np.arange(1, share.size + 1) / share.size
     left.plot(rank, share * share.size, color=colour, label=label)
     offsets = np.arange(-reach, reach + 1)
-    right.plot(offsets, bits, 'o-', color=colour, markersize=4, label=label)
+    right.plot(offsets, bits, 'o-', color=colour, markersize=4)
   left.axhline(1, color=MUTED, linewidth=1, linestyle='--')
   left.set(
     yscale='log',
@@ -73,9 +73,9 @@ def _usage(
   right.set(
     xlabel='distance of the base from its token', ylabel='bits told', ylim=0
   )
-  for axes, place in ((left, 'lower left'), (right, 'center right')):
+  for axes in (left, right):
     _plain(axes)
-    axes.legend(frameon=False, fontsize=8, loc=place)
+  left.legend(frameon=False, fontsize=8, loc='lower left')
   return figure
 
 
