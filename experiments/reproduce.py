@@ -10,6 +10,7 @@ made once: the same command goes on where it was stopped, one cell after
 another; tables of one tier share data sets, runs and cells.
 OUT/TIER/tables/TABLE holds the result: table.md, table.png and results.json
 (TABLE-finetune, where encoders are trained on the tasks, not read as they are).
+Each table has its own default for that.
 Exit codes are those of `experiments.run`.
 """
 
@@ -68,7 +69,7 @@ def _read(argv: Sequence[str]) -> tuple[Table, pathlib.Path]:
   flags.DEFINE_string('out', None, 'Folder for all that is made.', **define)
   flags.DEFINE_enum('tier', 'cpu', TIERS, 'How large a run.', **define)
   flags.DEFINE_enum(
-    'evaluation', 'probe', EVALUATIONS, 'What a cell is.', **define
+    'evaluation', None, EVALUATIONS, 'What a cell is.', **define
   )
   try:
     rest = values([*argv])[1:]
@@ -97,10 +98,8 @@ def _read(argv: Sequence[str]) -> tuple[Table, pathlib.Path]:
   data = pathlib.Path(values.data).resolve()
   table = module.get_table(data, out, values.tier)
   _check_data(table, data)
-  chosen = {
-    'evaluation': values.evaluation,
-    'cells': table['cells'][values.evaluation],
-  }
+  evaluation = values.evaluation or table.get('evaluation', 'probe')
+  chosen = {'evaluation': evaluation, 'cells': table['cells'][evaluation]}
   common.check(chosen['cells'], 'cells')
   return {'name': name, 'tier': values.tier, **table, **chosen}, out
 

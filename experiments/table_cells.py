@@ -93,10 +93,14 @@ def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
       finished = json.loads((workdir / 'finished.json').read_text())
       weights = finished['summary']['parameters_sha256']
       if column == table['random_weights_of']:
-        model = finished['config']['objective']['model']
+        objective = finished['config']['objective']
+        model = objective.get('model', objective)
         random = {'column': 'random_weights', 'of': column, 'model': model}
         yield {**what, **random, 'seed': seed}
       yield {**what, 'column': column, 'seed': seed, 'weights': weights}
+    for column, given in table.get('untrained', {}).items():
+      for seed in table['seeds']:
+        yield {**what, 'column': column, 'seed': seed, 'model': given}
 
 
 def _stamps(task: Any) -> list[tuple[str, int, int]]:
@@ -146,6 +150,8 @@ def _evaluate(
   if column == 'rule':
     rule = cell['entry']['rule']
     return {'metric': task.metric, **evaluator.of_rule(task, rule)}
+  if column in table.get('untrained', {}):
+    return _evaluate_untrained(table, task, column, seed)
   workdir = workdir_of(table, out, cell.get('of', column), seed)
   if workdir not in models:
     config = json.loads((workdir / 'finished.json').read_text())['config']
@@ -154,3 +160,17 @@ def _evaluate(
     models[workdir] = context.model, context.random_model
   model = models[workdir][column == 'random_weights']
   return {'metric': task.metric, **evaluator.of_model(task, model, seed=seed)}
+
+
+def _evaluate_untrained(
+  table: Table, task: Any, column: str, seed: int
+) -> Cell:
+  """A model that no run trained, under an `encode` of its own."""
+  from backbone.train import state
+
+  given = table['untrained'][column]
+  source = common.build(given['model'], f'untrained.{column}')
+  cells = {**table['cells'], 'encode': given['encode']}
+  model, _ = source.init(state.run_keys(seed)[0])
+  of_model = common.build(cells, 'cells').of_model(task, model, seed=seed)
+  return {'metric': task.metric, **of_model}

@@ -92,7 +92,10 @@ def _grid(table: Mapping[str, Any], cells: Cells) -> list[str]:
   base = table['random_weights_of']
   gains = [c for c in ('random_weights', 'kmer') if {c, base} <= set(columns)]
   gain_heads = [f'{base} - {column}' for column in gains]
-  head = ['task', 'omics', 'metric', *columns, *gain_heads, 'published']
+  quoted_columns = table.get('published_columns', {})
+  head = ['task', 'omics', 'metric', *columns, *gain_heads, *quoted_columns]
+  is_quoted = bool(published) or not quoted_columns
+  head += ['published'] if is_quoted else []
   lines = [_line(head), _line(['---'] * len(head))]
   for name, entry in table['tasks'].items():
     shown = [_text(_of(cells, name, column)) for column in columns]
@@ -104,7 +107,12 @@ def _grid(table: Mapping[str, Any], cells: Cells) -> list[str]:
     shown += [
       f'{_mean(cells, name, base) - _mean(cells, name, c):+.3f}' for c in gains
     ]
-    lines.append(_line([name, entry['omics'], metric, *shown, quoted or '-']))
+    shown += [
+      f'{values[name]:.3f}' if name in values else '-'
+      for values in quoted_columns.values()
+    ]
+    shown += [quoted or '-'] if is_quoted else []
+    lines.append(_line([name, entry['omics'], metric, *shown]))
   return lines
 
 
@@ -130,6 +138,8 @@ def _findings(table: Mapping[str, Any], cells: Cells) -> list[str]:
     lines.append(_ahead(table, cells, column, against))
     if column != base:
       lines.append(_ahead(table, cells, column, base))
+  for column in table.get('untrained', ()):
+    lines.append(_ahead(table, cells, base, column))
   for column in trained:
     behind = [
       name

@@ -5,7 +5,6 @@ from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from backbone.array_types import (
   Array,
@@ -18,46 +17,14 @@ from backbone.array_types import (
   PyTree,
   Scalar,
 )
-from backbone.model import Backbone, BackboneConfig
-from backbone.nn.linear import Linear
+from backbone.model import BackboneConfig
 from backbone.train.objective import mean_where, value
+from vqdna.code_model import CodeModel, ReaderConfig
 from vqdna.masking import SpanMasking
-from vqdna.network import NUM_BASES
 from vqdna.objective import bases
-from vqdna.vocabulary import Frozen
+from vqdna.words import Tokens, Words, select
 
 Hiding = Literal['tokens', 'bases']
-
-
-class CodeModel(nnx.Module):
-  """An encoder of token vectors, and a softmax for the codes of each level."""
-
-  def __init__(self, tokens: Frozen, backbone: BackboneConfig, *, key: PRNGKey):
-    rngs, width = nnx.Rngs(key), backbone.width
-    stride = tokens.network.token_stride
-    self.embed = Linear(tokens.network.vector_width, width, rngs=rngs)
-    self.mask = nnx.Param(jax.random.normal(rngs.params(), (width,)) * 0.02)
-    self.backbone = Backbone(backbone, key=rngs.params())
-    self.heads = nnx.List(
-      [Linear(width, size, rngs=rngs) for size in tokens.sizes]
-    )
-    self.bases = Linear(width, (stride, NUM_BASES), rngs=rngs)
-    self.stride = stride
-
-  def encode(
-    self,
-    vectors: Float[Array, 'B T _'],
-    is_hidden: Bool[Array, 'B T'] | None,
-    batch: Batch,
-  ) -> Float[Array, 'B T D']:
-    """Vectors of tokens in their context; of hidden ones only that they are."""
-    x = self.embed(vectors)
-    if is_hidden is not None:
-      mask = self.mask[...].astype(x.dtype)
-      x = jnp.where(is_hidden[..., None], mask, x)
-    segment_ids = batch['segment_ids'][:, :: self.stride]
-    positions = batch['positions'][:, :: self.stride] // self.stride
-    return self.backbone(x, segment_ids, positions)
 
 
 class Hidden(NamedTuple):
@@ -65,13 +32,13 @@ class Hidden(NamedTuple):
 
   Attributes:
     ids: The true codes of each level.
-    vectors: Of what the encoder is shown.
+    shown: What the encoder is shown.
     is_target: Tokens to predict.
     is_masked: Of those, tokens whose vector is the mask's.
   """
 
   ids: tuple[Int[Array, 'B T'], ...]
-  vectors: Float[Array, 'B T _']
+  shown: Tokens
   is_target: Bool[Array, 'B T']
   is_masked: Bool[Array, 'B T']
 
@@ -88,6 +55,7 @@ class MaskedCodes:
   Attributes:
     tokens: The vocabulary.
     backbone: The encoder to train.
+    reader: What is between words and encoder; None is as published.
     masking: Which tokens are hidden.
     hides: The tokens alone, as published, or their bases already.
     base_weight: Of the cross-entropy of the hidden tokens' bases.
@@ -96,8 +64,9 @@ class MaskedCodes:
       all of them. BERT has 0.1 and 0.1.
   """
 
-  tokens: Frozen
+  tokens: Words
   backbone: BackboneConfig
+  reader: ReaderConfig | None = None
   masking: SpanMasking = dataclasses.field(default_factory=SpanMasking)
   hides: Hiding = 'tokens'
   base_weight: float | int = 0.0
@@ -123,7 +92,7 @@ class MaskedCodes:
 
   def init(self, key: PRNGKey) -> tuple[CodeModel, PyTree]:
     """A model with new weights; the vocabulary is beside the gradient."""
-    model = CodeModel(self.tokens, self.backbone, key=key)
+    model = CodeModel(self.tokens, self.backbone, self.reader, key=key)
     return model, self.tokens.init()
 
   def loss(
@@ -136,24 +105,21 @@ class MaskedCodes:
     train: bool,
   ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
     hidden = self.hide(aux, batch, key, train=train)
-    encoded = model.encode(hidden.vectors, hidden.is_masked, batch)
+    encoded = model.encode(hidden.shown, hidden.is_masked, batch)
     loss, metrics = jnp.zeros(()), {}
-    for number, (head, ids) in enumerate(
-      zip(model.heads, hidden.ids, strict=True), 1
-    ):
-      nats, is_right = _surprise(head(encoded), ids)
+    for level, ids in enumerate(hidden.ids):
+      nats, is_right = _surprise(model.scores(encoded, level), ids)
       mean = mean_where(nats, hidden.is_target)
       loss += value(mean)
-      metrics[f'level{number}/nats'] = mean
-      metrics[f'level{number}/accuracy'] = mean_where(
+      metrics[f'level{level + 1}/nats'] = mean
+      metrics[f'level{level + 1}/accuracy'] = mean_where(
         is_right, hidden.is_target
       )
     if not self.base_weight:
       return loss, (aux, metrics)
     sequence, _ = bases(batch)
-    rows, length = sequence.shape
-    shape = rows, length // model.stride, model.stride
-    nats, is_right = _surprise(model.bases(encoded), sequence.reshape(shape))
+    scores = model.base_scores(encoded)
+    nats, is_right = _surprise(scores, sequence.reshape(scores.shape[:-1]))
     mean = mean_where(nats.mean(-1), hidden.is_target)
     metrics['base_nats'] = mean
     metrics['base_accuracy'] = mean_where(is_right.mean(-1), hidden.is_target)
@@ -164,25 +130,25 @@ class MaskedCodes:
   ) -> Hidden:
     """Hides tokens, or their bases; in evaluation nothing is left shown."""
     mask_key, fate_key, turn_key = jax.random.split(key, 3)
-    stride = self.tokens.network.token_stride
+    stride = self.tokens.stride
     chosen = self.masking(batch['segment_ids'][:, ::stride], mask_key)
     whole = self.tokens(state, batch)
     is_target = chosen & whole.is_real
     if self.hides == 'bases':
       is_hidden = jnp.repeat(chosen, stride, axis=1)
-      vectors = self.tokens(state, batch, is_hidden).vectors
-      return Hidden(whole.ids, vectors, is_target, chosen)
+      shown = self.tokens(state, batch, is_hidden)
+      return Hidden(whole.ids, shown, is_target, chosen)
     if not train:
-      return Hidden(whole.ids, whole.vectors, is_target, chosen)
+      return Hidden(whole.ids, whole, is_target, chosen)
     fate = jax.random.uniform(fate_key, chosen.shape)
     is_shown = chosen & (fate < self.shown_share)
     is_random = chosen & ~is_shown
     is_random &= fate < self.shown_share + self.random_share
     turn = jax.random.randint(turn_key, (), 1, chosen.shape[1])
-    others = jnp.roll(whole.vectors, turn, axis=1)
-    vectors = jnp.where(is_random[..., None], others, whole.vectors)
+    others = jax.tree.map(lambda x: jnp.roll(x, turn, axis=1), whole)
+    shown = select(is_random, others, whole)
     is_masked = chosen & ~is_shown & ~is_random
-    return Hidden(whole.ids, vectors, is_target, is_masked)
+    return Hidden(whole.ids, shown, is_target, is_masked)
 
 
 def _surprise(

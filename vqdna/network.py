@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from backbone.array_types import Array, Bool, Float, Int, PRNGKey
-from backbone.nn.convolution import ShortConvolution, shift
+from backbone.nn.convolution import Convolution, ShortConvolution
 from backbone.nn.linear import Linear
 from backbone.nn.norm import LayerNorm
 from backbone.sharding import shard
@@ -78,22 +78,6 @@ class NetworkConfig:
     """Bases to either side that a token of the last level depends on."""
     stem = 2 * (self.stem_size // 2)
     return stem + self.num_blocks * (self.block_size // 2)
-
-
-class Convolution(nnx.Module):
-  """A dense filter along a row that never crosses a segment border."""
-
-  def __init__(self, inputs: int, outputs: int, size: int, *, rngs: nnx.Rngs):
-    self.reach = size // 2
-    self.projection = Linear((size, inputs), outputs, rngs=rngs)
-    self.bias = nnx.Param(jnp.zeros(outputs))
-
-  def __call__(
-    self, x: Float[Array, 'B N _'], segment_ids: Int[Array, 'B N']
-  ) -> Float[Array, 'B N _']:
-    offsets = range(-self.reach, self.reach + 1)
-    windows = jnp.stack([shift(x, segment_ids, i) for i in offsets], axis=2)
-    return self.projection(windows) + self.bias[...].astype(x.dtype)
 
 
 class Block(nnx.Module):

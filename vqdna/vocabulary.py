@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 import tempfile
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,26 +26,13 @@ from vqdna.finite_scalar import FiniteScalar
 from vqdna.network import Autoencoder, NetworkConfig
 from vqdna.objective import VocabularyLearning, bases, whole_tokens
 from vqdna.quantizers import HierarchicalResidual, Quantiser
+from vqdna.words import Tokens, standardised
 
 FORMAT_VERSION = 1
 _SETTINGS, _TENSORS = 'vocabulary.json', 'vocabulary.safetensors'
 _MEND = (
   'make it again: experiments/vqdna/tokenizer.py leaves one in its workdir'
 )
-
-
-class Tokens(NamedTuple):
-  """A packed batch in the words of a vocabulary.
-
-  Attributes:
-    ids: Code of each level.
-    vectors: Of the tokens.
-    is_real: Which are made of bases alone, none N and none padding.
-  """
-
-  ids: tuple[Int[Array, 'B T'], ...]
-  vectors: Float[Array, 'B T D']
-  is_real: Bool[Array, 'B T']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +91,16 @@ class Frozen:
   def network(self) -> NetworkConfig:
     """Of its encoder."""
     return self._learning.network
+
+  @property
+  def stride(self) -> int:
+    """Bases of a token."""
+    return self.network.token_stride
+
+  @property
+  def vector_width(self) -> int:
+    """Of a token's vector."""
+    return self.network.vector_width
 
   @property
   def sizes(self) -> tuple[int, ...]:
@@ -177,9 +174,22 @@ class Frozen:
       is_hidden=is_hidden,
     )
     is_base = bases(batch)[1]
-    is_real = whole_tokens(is_base, self.network.token_stride)
-    vectors = jax.lax.stop_gradient(quantised.vectors)
-    return Tokens(quantised.ids, vectors, is_real)
+    if is_hidden is not None:
+      is_base &= ~is_hidden
+    is_real = whole_tokens(is_base, self.stride)
+    return Tokens(quantised.ids, self.vectors(state, quantised.ids), is_real)
+
+  def vectors(
+    self, state: PyTree, ids: tuple[Int[Array, 'B T'], ...]
+  ) -> Float[Array, 'B T D']:
+    """Mean of the codes of all levels, standardised over the vocabulary."""
+    state = jax.lax.stop_gradient(state)
+    books = tuple(
+      self._learning.quantiser.codes(state['codes'], level)
+      for level in range(len(self.sizes))
+    )
+    chosen = [book[index] for book, index in zip(books, ids, strict=True)]
+    return standardised(sum(chosen) / len(chosen), books)
 
   @functools.cached_property
   def _graph(self) -> nnx.GraphDef:

@@ -4,6 +4,7 @@ Epoch and learning rate are chosen on validation; test is scored once.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Literal, get_args
 
@@ -17,11 +18,12 @@ from backbone.array_types import PyTree
 from backbone.downstream import heads, lora, metrics
 from backbone.downstream.batches import Batches, BatchShape
 from backbone.downstream.lora import LoRAConfig
-from backbone.downstream.network import Network, predict, update
+from backbone.downstream.network import Network, follow, predict, update
 from backbone.downstream.probe import Encode
 from backbone.downstream.targets import make_targets
 from backbone.train.optim import AdamW
 from backbone.train.state import TrainingError, split_model
+from data_pipelines import records
 from data_pipelines.tasks import Task
 
 Mode = Literal['full', 'lora', 'frozen']
@@ -39,9 +41,16 @@ class FineTuneConfig:
     weight_decay: Decoupled; norms and biases have none. In mode 'full' what
       `encode` does not use (a pretraining head) decays all the same.
     epochs: Passes over train at most; the cosine ends with the last.
+    min_updates: Small sets are passed over more often, for so many updates.
     warmup: Share of the updates in which the learning rate rises.
     patience: Epochs without a better validation score until training stops.
     clip_norm: Largest global norm of the gradient.
+    average: Decay of a moving average of what is trained, which is scored in
+      its place; 0 is none.
+    both_strands: Train on a strand drawn for each example and pass, and score
+      the mean of both. Of genomic DNA alone, which has two.
+    has_maximum: Whether the head reads the maximum over the units beside their
+      mean.
     lora: Of mode 'lora'.
     batches: Examples of an update, and what goes through the encoder at once.
     seed: Of the order of examples, the head and the adapters.
@@ -52,9 +61,13 @@ class FineTuneConfig:
   learning_rates: tuple[float, ...] = (1e-4,)
   weight_decay: float = 0.1
   epochs: int = 20
+  min_updates: int = 0
   warmup: float = 0.01
   patience: int = 3
   clip_norm: float = 1.0
+  average: float = 0.0
+  both_strands: bool = False
+  has_maximum: bool = False
   lora: LoRAConfig = dataclasses.field(default_factory=LoRAConfig)
   batches: BatchShape = dataclasses.field(default_factory=BatchShape)
   seed: int = 0
@@ -69,8 +82,9 @@ class FineTuneConfig:
       raise ValueError(f'learning_rates={self.learning_rates}; not positive')
     if min(self.epochs, self.patience) < 1:
       raise ValueError('epochs and patience must be at least 1')
-    if not 0 <= self.warmup < 1:
-      raise ValueError(f'warmup={self.warmup}; it must be in [0, 1)')
+    for name in ('warmup', 'average'):
+      if not 0 <= getattr(self, name) < 1:
+        raise ValueError(f'{name}={getattr(self, name)}; it must be in [0, 1)')
 
   def optimizer(self, steps: int) -> AdamW:
     """With a peak of 1: updates are multiplied by the learning rate.
@@ -152,7 +166,16 @@ class _Fit:
     self._task = task
     self._config = config
     self._targets = make_targets(task)
-    self._batches = Batches(task, self._targets.values, config.batches)
+    if config.both_strands:
+      _check_strands(task)
+    read = getattr(encode, 'read', None)
+    self._batches = Batches(
+      task,
+      self._targets.values,
+      config.batches,
+      both_strands=config.both_strands,
+      read=read and functools.partial(read, model),
+    )
     graph, self._params = split_model(model)
     self._frozen = {} if config.mode == 'full' else self._params
     self._network = Network(
@@ -161,6 +184,7 @@ class _Fit:
       lora=config.lora,
       pooling=task.pooling,
       is_pair=task.partners is not None,
+      has_maximum=config.has_maximum,
     )
 
   def __call__(self) -> FineTuned:
@@ -170,7 +194,7 @@ class _Fit:
       for epoch, trained in self._epochs(learning_rate):
         history.append(epoch)
         if best is None or epoch.rank > best.rank:
-          # The next update writes over `trained`.
+          # The next update writes over it.
           best, kept = epoch, jax.tree.map(jnp.copy, trained)
     return FineTuned(self._network, kept, self._frozen, tuple(history), best)
 
@@ -178,9 +202,17 @@ class _Fit:
     self, trained: PyTree, split: str, bootstrap: metrics.Bootstrap
   ) -> tuple[metrics.Score, float]:
     """The metric on all of a split, and the mean loss."""
-    outputs, losses, example = predict(
-      self._network, trained, self._frozen, self._batches.of(split)
-    )
+    found = [
+      predict(
+        self._network,
+        trained,
+        self._frozen,
+        self._batches.of(split, strand=strand),
+      )
+      for strand in range(self._batches.num_strands)
+    ]
+    outputs, losses = (np.mean([f[i] for f in found], axis=0) for i in (0, 1))
+    example = found[0][2]
     groups = self._task.groups
     score = metrics.score(
       self._task.metric,
@@ -213,14 +245,18 @@ class _Fit:
   def _epochs(self, learning_rate: float) -> Iterator[tuple[Epoch, PyTree]]:
     """Epochs until patience ends, each with what is trained so far."""
     config = self._config
-    steps = config.epochs * self._batches.num('train')
+    per_epoch = self._batches.num('train')
+    epochs = max(config.epochs, -(-config.min_updates // per_epoch))
+    steps = epochs * per_epoch
     optimizer = config.optimizer(steps)
     trained = self._initial()
+    average = jax.tree.map(jnp.copy, trained) if config.average else None
     opt_state = optimizer.transform(steps).init(trained)
+    num_updates = 0
     description = f'{self._task.name} {config.mode} {learning_rate:g}'
     best, since_best = None, 0
     with tqdm(total=steps, desc=description, disable=None) as progress:
-      for number in range(1, config.epochs + 1):
+      for number in range(1, epochs + 1):
         losses = []
         rng = np.random.default_rng([config.seed, number])
         for _, batch in self._batches.of('train', rng):
@@ -236,9 +272,15 @@ class _Fit:
           )
           losses.append(loss)
           progress.update()
-        epoch = self._epoch(trained, learning_rate, number, losses)
+          if config.average:
+            num_updates += 1
+            # The first updates would weigh too much for too long.
+            decay = min(config.average, num_updates / (num_updates + 9))
+            average = follow(average, trained, decay)
+        scored = average if config.average else trained
+        epoch = self._epoch(scored, learning_rate, number, losses)
         progress.set_postfix(epoch=number, validation=f'{epoch.value:.3f}')
-        yield epoch, trained
+        yield epoch, scored
         if best is None or epoch.rank > best:
           best, since_best = epoch.rank, 0
         else:
@@ -257,6 +299,13 @@ class _Fit:
         f'learning rate {learning_rate:g}; take a lower one'
       )
     return Epoch(learning_rate, number, train_loss, loss, score.value)
+
+
+def _check_strands(task: Task) -> None:
+  if task.kind != records.GENOME or task.pooling == 'unit':
+    raise ValueError(
+      f'{task.name}: both_strands is of whole sequences of genomic DNA'
+    )
 
 
 def fit(

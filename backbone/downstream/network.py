@@ -24,6 +24,14 @@ class Network:
 
   What is trained is a dict of 'head' and, by mode, the 'model' parameters or
   'adapters' of them; parameters that are not trained come beside it.
+
+  Attributes:
+    encode: Of the model.
+    graph: The model without its parameters.
+    lora: Of adapters.
+    pooling: Of the task.
+    is_pair: Whether the task has pairs.
+    has_maximum: Whether the maximum over the units stands beside their mean.
   """
 
   encode: Encode
@@ -31,6 +39,7 @@ class Network:
   lora: LoRAConfig
   pooling: Pooling
   is_pair: bool
+  has_maximum: bool = False
 
   def params(self, trained: PyTree, frozen: PyTree) -> PyTree:
     """The encoder's parameters, adapters merged."""
@@ -45,7 +54,10 @@ class Network:
     if self.pooling != 'unit':
       is_unit = call['inputs']['segment_ids'][:, ::3] > 0
       weights = _pooling_weights(is_unit, self.pooling)
-      vectors = jnp.einsum('btd,bt->bd', vectors, weights)[:, None]
+      pooled = [jnp.einsum('btd,bt->bd', vectors, weights)]
+      if self.has_maximum:
+        pooled.append(_maximum(vectors, is_unit))
+      vectors = jnp.concatenate(pooled, axis=-1)[:, None]
     return heads.of_pairs(vectors) if self.is_pair else vectors
 
   def outputs(
@@ -54,6 +66,16 @@ class Network:
     """Scores or numbers of the examples of one call."""
     features = self.features(self.params(trained, frozen), call)
     return heads.apply(trained['head'], features)
+
+
+def _maximum(
+  vectors: Float[Array, 'B T D'], is_unit: Bool[Array, 'B T']
+) -> Float[Array, 'B D']:
+  """Over the units of each row; zero in a row without any."""
+  is_unit = is_unit[..., None]
+  least = jnp.finfo(vectors.dtype).min
+  largest = jnp.where(is_unit, vectors, least).max(1)
+  return jnp.where(is_unit.any(1), largest, 0)
 
 
 def _pooling_weights(
@@ -108,6 +130,14 @@ def update(
   updates, opt_state = transform.update(gradient, opt_state, trained)
   updates = jax.tree.map(lambda update: learning_rate * update, updates)
   return optax.apply_updates(trained, updates), opt_state, loss
+
+
+@functools.partial(jax.jit, donate_argnames='average')
+def follow(average: PyTree, trained: PyTree, decay: Scalar | float) -> PyTree:
+  """The moving average after one more update."""
+  return jax.tree.map(
+    lambda mean, new: decay * mean + (1 - decay) * new, average, trained
+  )
 
 
 @functools.partial(jax.jit, static_argnames='network')

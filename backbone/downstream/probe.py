@@ -16,6 +16,7 @@ from backbone.downstream.examples import Examples, UnitSample
 from data_pipelines import records
 from data_pipelines.tasks import Task
 
+# encode(model, batch) -> [B, U, D], a vector for each unit of three bases.
 Encode = Callable[[nnx.Module, Batch], jax.Array]
 
 # Rows are as long as the longest sequence, or this many times halved.

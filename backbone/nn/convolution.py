@@ -1,5 +1,6 @@
-"""Short depthwise convolution that never crosses a segment border."""
+"""Convolutions that never cross a segment border."""
 
+import functools
 from typing import Literal
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from backbone.array_types import Array, Float, Int
+from backbone.nn.linear import Linear
 
 Side = Literal['symmetric', 'past', 'future']
 
@@ -32,6 +34,15 @@ def _move(x: Array, offset: int, *, fill: int) -> Array:
   if offset > 0:
     return jnp.concatenate([x[:, distance:], edge], axis=1)
   return jnp.concatenate([edge, x[:, : x.shape[1] - distance]], axis=1)
+
+
+def largest(x: Float[Array, 'B T D'], num: int) -> Float[Array, 'B U D']:
+  """The maximum over each `num` vectors that follow each other.
+
+  XLA on CPU takes seven times as long for the gradient of `max` over an axis
+  (docs/benchmarks.md).
+  """
+  return functools.reduce(jnp.maximum, [x[:, i::num] for i in range(num)])
 
 
 @jax.custom_vjp
@@ -89,3 +100,19 @@ class ShortConvolution(nnx.Module):
       for i in range(self.size)
     )
     return x + sum(taps)
+
+
+class Convolution(nnx.Module):
+  """A filter over all channels, `size` (odd) vectors wide, with a bias."""
+
+  def __init__(self, inputs: int, outputs: int, size: int, *, rngs: nnx.Rngs):
+    self.reach = size // 2
+    self.projection = Linear((size, inputs), outputs, rngs=rngs)
+    self.bias = nnx.Param(jnp.zeros(outputs))
+
+  def __call__(
+    self, x: Float[Array, 'B N _'], segment_ids: Int[Array, 'B N']
+  ) -> Float[Array, 'B N _']:
+    offsets = range(-self.reach, self.reach + 1)
+    windows = jnp.stack([shift(x, segment_ids, i) for i in offsets], axis=2)
+    return self.projection(windows) + self.bias[...].astype(x.dtype)

@@ -3,33 +3,48 @@
   python -m experiments.run --config=experiments/vqdna/pretrain.py:cpu \
       --config.data.path=DIR --config.objective.tokens.path=V --workdir=W
 
-V is the folder `vocabulary` that a run of experiments/vqdna/tokenizer.py with
-the arm `masked` leaves in its workdir (any run's for `faithful`). Paper: VQDNA
-(arXiv:2405.10812); vqdna/README.md says what of this is published.
+V is the folder `vocabulary` that a run of experiments/vqdna/tokenizer.py leaves
+in its workdir. Paper: VQDNA (arXiv:2405.10812); vqdna/README.md says what of
+this is published.
 
   :smoke  a dozen steps of a tiny model, seconds; checks that all parts fit
-  :cpu    a hybrid of 1 M parameters, 2 cores; not yet run
+  :cpu    1 M parameters: a convolution over words, the largest answers of three
+          bases, two layers of softmax attention (ours); 2 cores
+          (docs/results/vqdna_gue.md)
   :103m   the published backbone (12 layers of softmax attention, width 768),
           steps, batch and rate; not yet run
 
-Arms, by words behind the size, as in `:cpu,faithful`:
+Spans of nine tokens are hidden, of which the codes of their neighbours do not
+tell the middle. Arms change that, or one thing else, by words behind the size,
+as in `:cpu,faithful`:
 
-  faithful  single tokens are hidden, as published, whose neighbours' codes
-            were made of them too; the default hides spans of bases before they
-            are tokenized
-  hybrid    with 103m: our hybrid backbone of that size
+  faithful    single tokens are hidden, as published, whose neighbours' codes
+              were made of them too
+  bases       bases are hidden before they are tokenized; V must be of the arm
+              `masked`
+  hybrid      our hybrid backbone of that size
+  characters  single bases instead of a learnt vocabulary; no V is needed
+  sixmers     overlapping words of six bases, as DNABERT has them; no V either
 
 Tokens/s are bases/s.
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from experiments import common
 
-_OPTIONS = ('faithful', 'hybrid')
+_OPTIONS = ('faithful', 'bases', 'hybrid', 'characters', 'sixmers')
 _BACKBONES = {
-  'smoke': {'size': '1m', 'pattern': ('delta', 'local')},
-  'cpu': {'size': '1m'},
+  'smoke': {'size': '1m', 'pattern': ('attention',)},
+  'cpu': {
+    'size': '1m',
+    'pattern': ('attention', 'attention'),
+    'width': 192,
+    'hidden': 512,
+    'num_heads': 6,
+  },
   # BERT-Base: 12 layers, 768 wide, 12 heads; F of a gated block that has as
   # many weights as a plain one of 3,072.
   '103m': {
@@ -39,18 +54,19 @@ _BACKBONES = {
     'hidden': 2_048,
   },
 }
+_HYBRIDS = {
+  'smoke': {'size': '1m', 'pattern': ('delta', 'local')},
+  'cpu': {**_BACKBONES['cpu'], 'pattern': ('delta', 'attention')},
+  '103m': {'size': '100m'},
+}
+_READER = {'name': 'vqdna.code_model:ReaderConfig'}
 
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
   name, *options = arg.split(',')
   size = common.choose(name, tuple(_BACKBONES))
   options = [common.choose(option, _OPTIONS) for option in options]
-  is_faithful = 'faithful' in options
-  backbone = _BACKBONES[size]
-  if 'hybrid' in options:
-    if size != '103m':
-      raise common.ConfigError(f':{size} is a hybrid already')
-    backbone = {'size': '100m'}
+  backbone = (_HYBRIDS if 'hybrid' in options else _BACKBONES)[size]
   config = ConfigDict()
   config.title = f'VQDNA pretraining, {arg}'
   config.seed = 0
@@ -66,15 +82,16 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   }
   config.objective = {
     'name': 'vqdna.masked_codes:MaskedCodes',
-    'tokens': {'name': 'vqdna.vocabulary:Frozen', 'path': ''},
+    'tokens': _words(options),
     'backbone': {'name': 'backbone.model:preset', **backbone},
+    'reader': None if size == '103m' else _READER,
     'masking': {
       'name': 'vqdna.masking:SpanMasking',
       'rate': 0.25,
-      'span': 1 if is_faithful else 6,
+      'span': 1 if 'faithful' in options else 9,
     },
-    'hides': 'tokens' if is_faithful else 'bases',
-    'base_weight': 0.0 if is_faithful else 1.0,
+    'hides': 'bases' if 'bases' in options else 'tokens',
+    'base_weight': 0.0 if 'faithful' in options else 1.0,
     'shown_share': 0.0,
     'random_share': 0.0,
   }
@@ -123,3 +140,13 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
       checkpoint_every=1_000,
     )
   return config
+
+
+def _words(options: list[str]) -> dict[str, Any]:
+  size = {'characters': 1, 'sixmers': 6}
+  chosen = [size[option] for option in options if option in size]
+  if len(chosen) > 1:
+    raise common.ConfigError('choose one of characters and sixmers')
+  if chosen:
+    return {'name': 'vqdna.words:KMers', 'size': chosen[0]}
+  return {'name': 'vqdna.vocabulary:Frozen', 'path': ''}

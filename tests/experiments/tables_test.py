@@ -7,7 +7,8 @@ import pathlib
 import pytest
 
 from experiments import command_line, common, reproduce, table_cells
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import tasks
+from experiments.tables.lifecode import sources
 from tests.real_data import data_path
 
 TABLES = pathlib.Path(reproduce.__file__).parent / 'tables'

@@ -14,9 +14,11 @@ from backbone.model import BackboneConfig
 from tests.objective_conformance import Conformance
 from tests.vqdna.batches import make_batch
 from tests.vqdna.vocabulary_test import LEARNINGS, write
+from vqdna.code_model import ReaderConfig
 from vqdna.masked_codes import MaskedCodes
 from vqdna.masking import SpanMasking
 from vqdna.vocabulary import Frozen
+from vqdna.words import KMers
 
 BACKBONE = BackboneConfig(
   pattern=('attention',),
@@ -66,6 +68,18 @@ class TestHiddenBasesByThrees(Conformance):
     return make_batch()
 
 
+class TestReadKMers(Conformance):
+  relative_tolerance = 1e-4
+
+  def objective(self):
+    return objective(
+      tokens=KMers(3), hides='bases', reader=ReaderConfig(8, 5, 16, 3)
+    )
+
+  def batch(self):
+    return make_batch()
+
+
 def hide(made, batch, train=True):
   _, state = made.init(jax.random.key(0))
   return made.hide(state, batch, jax.random.key(1), train=train), state
@@ -89,7 +103,7 @@ def test_the_loss_sums_the_levels_and_the_bases(batch):
 def test_published_masking_shows_codes_made_of_hidden_bases(batch):
   found, state = hide(objective(), batch)
   whole = frozen()(state, batch)
-  np.testing.assert_array_equal(found.vectors, whole.vectors)
+  np.testing.assert_array_equal(found.shown.vectors, whole.vectors)
   assert found.is_masked.any()
 
 
@@ -105,7 +119,7 @@ def test_hidden_bases_reach_no_vector(batch):
   other = made.hide(
     state, {**batch, 'sequence': turned}, jax.random.key(1), train=True
   )
-  np.testing.assert_array_equal(found.vectors, other.vectors)
+  np.testing.assert_array_equal(found.shown.vectors, other.shown.vectors)
   changed = [np.any(a != b) for a, b in zip(found.ids, other.ids, strict=True)]
   assert all(changed)
 
@@ -117,7 +131,7 @@ def test_shares_of_what_is_hidden():
   whole = frozen()(state, batch)
   is_target = np.asarray(found.is_target)
   is_masked = np.asarray(found.is_masked)[is_target]
-  same = np.all(found.vectors == whole.vectors, -1)[is_target]
+  same = np.all(found.shown.vectors == whole.vectors, -1)[is_target]
   deviation = 4 * (0.25 / is_target.sum()) ** 0.5
   assert abs(is_masked.mean() - 0.5) < deviation
   # A token that was drawn may be the same by chance.

@@ -11,7 +11,8 @@ pays, not what a published teacher would give. The other tiers read ESM-2 650M.
 import pathlib
 from typing import Any
 
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import tasks
+from experiments.tables.lifecode import sources
 
 PUBLISHED: tuple[sources.Published, ...] = ()
 

@@ -11,7 +11,8 @@ in proportion.
 import pathlib
 from typing import Any
 
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import tasks
+from experiments.tables.lifecode import sources
 
 PUBLISHED: tuple[sources.Published, ...] = ()
 

@@ -10,7 +10,8 @@ genomes of the pretraining, whose labels it never saw.
 import pathlib
 from typing import Any
 
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import tasks
+from experiments.tables.lifecode import sources
 
 _TASKS = ('ecoli_mrna', 'yeast_mrna', 'ecoli_abundance')
 

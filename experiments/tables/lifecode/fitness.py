@@ -12,7 +12,8 @@ residue, and the wild type is written in yeast's usage, not as its real CDS.
 import pathlib
 from typing import Any
 
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import tasks
+from experiments.tables.lifecode import sources
 
 # Besides three_vs_rest, which other tables have as well.
 _SPLITS = ('one_vs_rest', 'two_vs_rest', 'low_vs_high', 'sampled')

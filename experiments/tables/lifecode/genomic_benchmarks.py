@@ -15,7 +15,8 @@ make a group is our reading of their number.
 import pathlib
 from typing import Any
 
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import tasks
+from experiments.tables.lifecode import sources
 
 # Tasks of each group, in the names of the public collection.
 GROUPS = {

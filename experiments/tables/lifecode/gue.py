@@ -15,36 +15,19 @@ groups for every model, the tasks counted as GUE has them.
 import pathlib
 from typing import Any
 
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import gue, tasks
+from experiments.tables.lifecode import sources
 
-_MARKS = (
-  *('H3', 'H3K14ac', 'H3K36me3', 'H3K4me1', 'H3K4me2', 'H3K4me3'),
-  *('H3K79me3', 'H3K9ac', 'H4', 'H4ac'),
-)
-_PROMOTERS = ('all', 'notata', 'tata')
-# Folders of each group, as GUE is published.
-GROUPS = {
-  'epigenetic_marks': tuple(f'EMP/{mark}' for mark in _MARKS),
-  'tf_human': tuple(f'tf/{i}' for i in range(5)),
-  'tf_mouse': tuple(f'mouse/{i}' for i in range(5)),
-  'core_promoters': tuple(f'prom/prom_core_{kind}' for kind in _PROMOTERS),
-  'promoters': tuple(f'prom/prom_300_{kind}' for kind in _PROMOTERS),
-  'splice': ('splice/reconstructed',),
-  'covid': ('virus/covid',),
-}
 MEANS = {
-  'mean of 28 tasks': {group: len(names) for group, names in GROUPS.items()},
-  'mean of 7 groups': dict.fromkeys(GROUPS, 1),
+  'mean of 28 tasks': {
+    group: len(names) for group, names in gue.GROUPS.items()
+  },
+  'mean of 7 groups': dict.fromkeys(gue.GROUPS, 1),
 }
-_SMOKE = ('prom/prom_core_tata', 'mouse/2')
-_AT_HAND = (
-  *('tf/0', 'tf/1', 'tf/2', 'mouse/0', 'mouse/2'),
-  *('prom/prom_core_all', 'prom/prom_core_tata'),
-)
 
 PUBLISHED = sources.quoted(
   'MergeDNA (arXiv:2511.14806), table of GUE; related',
-  tuple(GROUPS),
+  tuple(gue.GROUPS),
   {
     'DNABERT-2': (55.98, 70.11, 67.99, 70.53, 84.21, 84.99, 71.02),
     'NT-2.5B-multi': (58.06, 63.34, 67.02, 71.63, 88.15, 89.35, 73.04),
@@ -57,38 +40,28 @@ _REMARK = (
   'Means of groups of tasks, models fine-tuned whole; MCC, of COVID variants '
   'F1. The last two columns are recomputed here from the groups.'
 )
-_WHERE = (
-  'get GUE from github.com/MAGICS-LAB/DNABERT_2: train, dev and test.csv of '
-  'each task'
-)
 
 
 def get_table(
   data: pathlib.Path, out: pathlib.Path, tier: str
 ) -> dict[str, Any]:
   """Data sets, runs, tasks and published values."""
-  every = [folder for group in GROUPS.values() for folder in group]
-  folders = {'smoke': _SMOKE, 'cpu': _AT_HAND}.get(tier, every)
+  folders = gue.folders(tier)
   part = (
-    f'{len(folders)} of the {len(every)} tasks of GUE; the covid task is '
+    f'{len(folders)} of the {gue.NUM_TASKS} tasks of GUE; the covid task is '
     'scored by MCC here, by F1 elsewhere.'
   )
   published = sources.published_note(PUBLISHED, _REMARK, MEANS)
   return {
     **sources.frame(data, out, tier),
-    'title': f'Life-Code: GUE, {len(folders)} of {len(every)} tasks',
+    'title': f'Life-Code: GUE, {len(folders)} of {gue.NUM_TASKS} tasks',
     'note': f'{sources.CELLS_NOTE} {part}\n\n{published}',
-    'needs': [(data / 'gue' / folder, _WHERE) for folder in folders],
+    'needs': gue.needs(data, tier),
     'tasks': {
-      _name(folder): tasks.entry(
+      gue.name(folder): tasks.entry(
         'DNA',
         tasks.limited(tasks.gue(data, folder), tasks.LIMITS.get(tier)),
       )
       for folder in folders
     },
   }
-
-
-def _name(folder: str) -> str:
-  """Such as tf_0 and prom_core_all: those of other tables."""
-  return folder.removeprefix('prom/').replace('/', '_')

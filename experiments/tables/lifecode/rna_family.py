@@ -9,7 +9,8 @@ sequences of its own test set are in its training set as well.
 import pathlib
 from typing import Any
 
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import tasks
+from experiments.tables.lifecode import sources
 
 PUBLISHED: tuple[sources.Published, ...] = ()
 

@@ -15,7 +15,8 @@ folder, RPI2241, in AUROC; of the two with a published value we report MCC.
 import pathlib
 from typing import Any
 
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import tasks
+from experiments.tables.lifecode import sources
 
 # Metric of each set that is not RPI2241.
 _OTHERS = {

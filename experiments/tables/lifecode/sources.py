@@ -4,49 +4,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-Object = dict[str, Any]
+from experiments.tables import genomes
 
-# Name of the data set: folder, genetic code, and its files by option.
-GENOMES: Mapping[str, tuple[str, int, Mapping[str, str]]] = {
-  'ecoli': (
-    'ecoli_k12',
-    11,
-    {
-      'fasta': 'GCF_000005845.2_ASM584v2_genomic.fna.gz',
-      'gff': 'GCF_000005845.2_ASM584v2_genomic.gff.gz',
-      'proteins': 'GCF_000005845.2_ASM584v2_protein.faa.gz',
-    },
-  ),
-  'yeast': (
-    'yeast_s288c',
-    1,
-    {
-      'fasta': 'S288C.genome.fa.gz',
-      'gff': 'S288C.all_feature.gff.gz',
-      'proteins': 'S288C.pep.fa.gz',
-    },
-  ),
-  'worm': (
-    'worm_fly_cress_1pct',
-    1,
-    {'fasta': 'celegans.1pct.fa.gz', 'gff': 'celegans.1pct.gff3.gz'},
-  ),
-  'fly': (
-    'worm_fly_cress_1pct',
-    1,
-    {'fasta': 'dmelanogaster.1pct.fa.gz', 'gff': 'dmelanogaster.1pct.gff3.gz'},
-  ),
-  'cress': (
-    'worm_fly_cress_1pct',
-    1,
-    {'fasta': 'athaliana.1pct.fa.gz', 'gff': 'athaliana.1pct.gff3.gz'},
-  ),
-  'human': (
-    'human_chr1_first_1Mb_hg38',
-    1,
-    {'fasta': 'hg38_1m.fa.gz'},
-  ),
-}
+Object = dict[str, Any]
 
 # The fields of the run that a tier changes; the file's argument does the rest.
 _STEPS = {'smoke': 12, 'cpu': 900, 'gpu': 20_000, 'pod': 100_000}
@@ -81,7 +41,7 @@ def frame(data: pathlib.Path, out: pathlib.Path, tier: str) -> Object:
     },
   }
   return {
-    'steps': genome_steps(data, out, ('worm',) if is_smoke else tuple(GENOMES)),
+    'steps': genomes.steps(data, out, ('worm',) if is_smoke else ()),
     'seeds': (0,) if is_smoke else (0, 1, 2),
     'runs': {'pretrained': pretraining(out, tier)},
     'random_weights_of': 'pretrained',
@@ -138,29 +98,6 @@ def pretraining(
       **(changes or {}),
     },
   }
-
-
-def genome_steps(
-  data: pathlib.Path, out: pathlib.Path, names: tuple[str, ...]
-) -> list[Object]:
-  """Commands that build the data sets to train on."""
-  steps = []
-  for name in names:
-    folder, genetic_code, files = GENOMES[name]
-    steps.append(
-      {
-        'module': 'data_pipelines.build',
-        'arguments': [
-          'omics',
-          f'--out={out / "data"}',
-          f'--name={name}',
-          f'--genetic_code={genetic_code}',
-          *(f'--{key}={data / folder / file}' for key, file in files.items()),
-        ],
-        'creates': f'data/{name}',
-      }
-    )
-  return steps
 
 
 class Published(NamedTuple):

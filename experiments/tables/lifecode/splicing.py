@@ -15,7 +15,8 @@ for want of a reader of such folders that keeps to the centre.
 import pathlib
 from typing import Any
 
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import tasks
+from experiments.tables.lifecode import sources
 
 SITES = ('donor', 'acceptor')
 MEANS = {'mean of both': dict.fromkeys(SITES, 1)}

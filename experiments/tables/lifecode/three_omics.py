@@ -10,7 +10,8 @@ a probe on a part of it is not.
 import pathlib
 from typing import Any
 
-from experiments.tables.lifecode import sources, tasks
+from experiments.tables import tasks
+from experiments.tables.lifecode import sources
 
 # One of each kind of reader.
 _SMOKE = ('prom_core_tata', 'pab1', 'secondary_structure', 'central_dogma')

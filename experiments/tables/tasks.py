@@ -1,10 +1,10 @@
-"""Labelled data of the tables of Life-Code, by the folder that holds them."""
+"""Labelled data of the tables, by the folder that holds them."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.tables.lifecode.sources import Object
+Object = dict[str, Any]
 
 LIMITS: Mapping[str, Mapping[str, int]] = {
   'smoke': {'train': 60, 'validation': 30, 'test': 40},
