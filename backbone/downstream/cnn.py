@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from backbone.array_types import Array, Batch, Float, Int, PRNGKey
@@ -83,4 +84,5 @@ class Block(nnx.Module):
 
 def encode(model: CNN, batch: Batch) -> Float[Array, 'B U D']:
   """A vector for each unit of three bases."""
-  return model(batch['sequence'], batch['segment_ids'])
+  sequence = batch['sequence'].astype(jnp.int32)
+  return model(sequence, batch['segment_ids'])

@@ -163,11 +163,11 @@ class _Fit:
     model: nnx.Module,
     config: FineTuneConfig,
   ):
+    if config.both_strands:
+      _check_strands(task)
     self._task = task
     self._config = config
     self._targets = make_targets(task)
-    if config.both_strands:
-      _check_strands(task)
     read = getattr(encode, 'read', None)
     self._batches = Batches(
       task,

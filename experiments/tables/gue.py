@@ -23,7 +23,7 @@ _AT_HAND = (
   *('tf/0', 'tf/1', 'tf/2', 'mouse/0', 'mouse/2'),
   *('prom/prom_core_all', 'prom/prom_core_tata'),
 )
-_WHERE = (
+WHERE = (
   'get GUE from github.com/MAGICS-LAB/DNABERT_2: train, dev and test.csv of '
   'each task'
 )
@@ -37,7 +37,7 @@ def folders(tier: str) -> tuple[str, ...]:
 
 def needs(data: pathlib.Path, tier: str) -> list[tuple[pathlib.Path, str]]:
   """Folders that must be there, and where they are from."""
-  return [(data / 'gue' / folder, _WHERE) for folder in folders(tier)]
+  return [(data / 'gue' / folder, WHERE) for folder in folders(tier)]
 
 
 def name(folder: str) -> str:

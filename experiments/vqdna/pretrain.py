@@ -59,7 +59,13 @@ _HYBRIDS = {
   'cpu': {**_BACKBONES['cpu'], 'pattern': ('delta', 'attention')},
   '103m': {'size': '100m'},
 }
-_READER = {'name': 'vqdna.code_model:ReaderConfig'}
+_READER = {
+  'name': 'vqdna.code_model:ReaderConfig',
+  'width': 32,
+  'size': 9,
+  'filters': 256,
+  'pool': 3,
+}
 
 
 def get_config(arg: str = 'cpu') -> ConfigDict:

@@ -23,6 +23,8 @@ Arms change one thing each, by words behind the size, as in `:cpu,no_revival`:
   rotation    the rotation trick instead of the straight-through gradient
   stride3     three bases a token
   masked      spans of tokens are hidden from the encoder, as pretrain.py will
+  half        half as many codes
+  narrow      codes of a quarter of the width
 """
 
 from typing import Any
@@ -39,6 +41,8 @@ _OPTIONS = (
   'rotation',
   'stride3',
   'masked',
+  'half',
+  'narrow',
 )
 # Stem, width and blocks; codes of each level, and the decay of their moving
 # average, which 400 steps are too few for at the usual 0.99.
@@ -132,6 +136,10 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     config.tables.health.max_rows = 4_096
   if 'vq' in options:
     codes = (512,)
+  if 'half' in options:
+    codes = tuple(number // 2 for number in codes)
+  if 'narrow' in options:
+    config.objective.network.code_width = width // 4
   if 'vq' in options or 'fsq' in options:
     config.objective.network.taps = (num_blocks,)
   if 'fsq' in options:

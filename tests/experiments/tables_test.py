@@ -24,6 +24,9 @@ ABSENT = {
   'lifecode/gue': ('gpu', 'pod'),
   'lifecode/rna_protein': ('gpu', 'pod'),
   'lifecode/ablations': ('gpu', 'pod'),
+  'vqdna/gue': ('gpu', 'pod'),
+  'vqdna/tokenizers': ('gpu', 'pod'),
+  'vqdna/ablations': ('gpu', 'pod'),
 }
 TIERS = pytest.mark.parametrize('tier', reproduce.TIERS)
 TABLE = pytest.mark.parametrize('name', NAMES)
@@ -231,3 +234,24 @@ def _read_command(*arguments):
   config, _, _ = command_line.read_flags(['run', *arguments])
   command_line.validate(config)
   return config
+
+
+def test_ablations_of_a_vocabulary_change_one_thing_at_a_time():
+  table = _table('vqdna/ablations', 'cpu')
+  configs = {c: _config(wanted) for c, wanted in table['runs'].items()}
+  assert {c['train']['steps'] for c in configs.values()} == {200}
+  base = configs.pop('vqdna')['objective']
+  changed = {
+    column: {key for key in base if config['objective'][key] != base[key]}
+    for column, config in configs.items()
+  }
+  assert changed == {
+    'half_codes': {'tokens'},
+    'narrow_codes': {'tokens'},
+    'stride_3': {'tokens', 'reader'},
+    'masked_bases': {'tokens', 'hides'},
+    'single_tokens': {'masking', 'base_weight'},
+    'hides_15': {'masking'},
+    'hides_40': {'masking'},
+    'hybrid': {'backbone'},
+  }

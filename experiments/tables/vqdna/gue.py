@@ -10,10 +10,11 @@ vocabulary and an encoder of 1 M parameters each, learnt here in minutes.
 import pathlib
 from typing import Any
 
-from experiments.tables import genomes, gue, tasks
+from experiments.tables import gue, tasks
+from experiments.tables.vqdna import sources
 
 # DNABERT-2 and VQDNA (HRQ), MCC x 100.
-PUBLISHED = {
+_PUBLISHED = {
   'tf/0': (71.99, 72.48),
   'tf/1': (76.06, 76.43),
   'tf/2': (66.52, 66.85),
@@ -42,7 +43,6 @@ PUBLISHED = {
   'EMP/H4': (80.71, 81.84),
   'EMP/H4ac': (50.43, 50.69),
 }
-_STEPS = {'smoke': 12, 'cpu': 600, 'gpu': 20_000, 'pod': 500_000}
 
 _NOTE = (
   'Columns: the same encoder with random weights on the same vocabulary; '
@@ -65,20 +65,15 @@ def get_table(
   folders = gue.folders(tier)
   limits = tasks.LIMITS.get(tier) if tier == 'smoke' else None
   return {
-    **frame(data, out, tier),
+    **sources.frame(data, out, tier, (sources.vocabulary(out, tier),)),
     'title': f'VQDNA: GUE, {len(folders)} of {gue.NUM_TASKS} tasks',
     'note': _NOTE,
     'runs': {
-      'character': pretraining(out, tier, 'characters'),
-      'vqdna': pretraining(out, tier),
+      'character': sources.pretraining(out, tier, 'characters'),
+      'vqdna': sources.pretraining(out, tier),
     },
     'random_weights_of': 'vqdna',
-    'untrained': {
-      'cnn': {
-        'model': {'name': 'backbone.downstream.cnn:CNNConfig'},
-        'encode': 'backbone.downstream.cnn:encode',
-      }
-    },
+    'untrained': {'cnn': sources.CNN},
     'needs': gue.needs(data, tier),
     'tasks': {
       gue.name(folder): tasks.entry(
@@ -89,90 +84,8 @@ def get_table(
     'published_columns': {
       f'{model}_published': {
         gue.name(folder): values[at] / 100
-        for folder, values in PUBLISHED.items()
+        for folder, values in _PUBLISHED.items()
       }
       for at, model in enumerate(('dnabert2', 'vqdna'))
     },
   }
-
-
-def frame(data: pathlib.Path, out: pathlib.Path, tier: str) -> dict[str, Any]:
-  """Data sets, vocabulary, seeds and what a cell is."""
-  finetune = {
-    'name': 'backbone.downstream.cells:FineTunes',
-    'encode': 'vqdna.encode:encode',
-    'finetune': _finetune(tier),
-  }
-  return {
-    'steps': [
-      *genomes.steps(data, out, ('worm',) if tier == 'smoke' else ()),
-      vocabulary(out, tier),
-    ],
-    'seeds': (0, 1, 2) if tier in ('gpu', 'pod') else (0,),
-    'cells': {
-      'finetune': finetune,
-      'probe': {
-        'name': 'backbone.downstream.cells:Probes',
-        'encode': 'vqdna.encode:encode',
-      },
-    },
-    'evaluation': 'finetune',
-    'contaminated_by': str(out / 'data'),
-  }
-
-
-def vocabulary(
-  out: pathlib.Path, tier: str, options: tuple[str, ...] = ()
-) -> dict[str, Any]:
-  """Stage 1, as a command."""
-  size = {'smoke': 'smoke', 'cpu': 'cpu'}.get(tier, '16m')
-  arg = ','.join((size, *options))
-  folder = '-'.join(('vocabulary', *options))
-  return {
-    'module': 'experiments.run',
-    'arguments': [
-      f'--config=experiments/vqdna/tokenizer.py:{arg}',
-      f'--workdir={out / folder}',
-      f'--config.data.path={out / "data"}',
-    ],
-    'creates': f'{folder}/vocabulary/vocabulary.json',
-  }
-
-
-def pretraining(
-  out: pathlib.Path, tier: str, *options: str, words: str = 'vocabulary'
-) -> dict[str, Any]:
-  """Stage 2, on the words of a vocabulary unless an option has its own."""
-  size = {'smoke': 'smoke', 'cpu': 'cpu'}.get(tier, '103m')
-  overrides = {'data.path': str(out / 'data'), 'train.steps': _STEPS[tier]}
-  if not {'characters', 'sixmers'} & set(options):
-    overrides['objective.tokens.path'] = str(out / words / 'vocabulary')
-  return {
-    'config': f'experiments/vqdna/pretrain.py:{",".join((size, *options))}',
-    'overrides': overrides,
-  }
-
-
-def _finetune(tier: str) -> dict[str, Any]:
-  shared = {
-    'name': 'backbone.downstream.finetune:FineTuneConfig',
-    'both_strands': True,
-    'has_maximum': True,
-  }
-  if tier == 'smoke':
-    return {**shared, 'learning_rates': (1e-3,), 'epochs': 1}
-  if tier == 'cpu':
-    return {
-      **shared,
-      'learning_rates': (2e-3,),
-      'epochs': 4,
-      'min_updates': 400,
-      'patience': 4,
-      'average': 0.99,
-      'batches': {
-        'name': 'backbone.downstream.batches:BatchShape',
-        'batch_size': 128,
-        'num_lengths': 1,
-      },
-    }
-  return {**shared, 'learning_rates': (3e-5, 1e-4), 'average': 0.99}
