@@ -19,9 +19,10 @@ GROUPS = {
 }
 NUM_TASKS = sum(map(len, GROUPS.values()))
 _SMOKE = ('prom/prom_core_tata', 'mouse/2')
+# Small ones first, so that a long run shows something soon.
 _AT_HAND = (
-  *('tf/0', 'tf/1', 'tf/2', 'mouse/0', 'mouse/2'),
-  *('prom/prom_core_all', 'prom/prom_core_tata'),
+  *('mouse/2', 'prom/prom_core_tata', 'mouse/0'),
+  *('tf/2', 'tf/1', 'tf/0', 'prom/prom_core_all'),
 )
 WHERE = (
   'get GUE from github.com/MAGICS-LAB/DNABERT_2: train, dev and test.csv of '

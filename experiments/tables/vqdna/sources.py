@@ -8,7 +8,7 @@ from experiments.tables import genomes
 
 Object = dict[str, Any]
 
-STEPS = {'smoke': 12, 'cpu': 600, 'gpu': 20_000, 'pod': 500_000}
+STEPS = {'smoke': 12, 'cpu': 300, 'gpu': 20_000, 'pod': 500_000}
 CNN = {
   'model': {'name': 'backbone.downstream.cnn:CNNConfig'},
   'encode': 'backbone.downstream.cnn:encode',
