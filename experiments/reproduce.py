@@ -1,7 +1,7 @@
 """Fills a table of a paper from runs, beside what was published.
 
   python -m experiments.reproduce lifecode/three_omics --data=DIR --out=DIR \
-      [--tier=smoke|cpu|gpu|pod] [--evaluation=probe|finetune]
+      [--tier=smoke|cpu|gpu|pod] [--evaluation=probe|finetune|lora]
 
 A table is a file below experiments/tables: which data sets and runs it needs,
 its tasks, and published values with their source. Labelled data that are not
@@ -9,8 +9,8 @@ below DIR are named, with where to get them. Everything lies below OUT and is
 made once: the same command goes on where it was stopped, one cell after
 another; tables of one tier share data sets, runs and cells.
 OUT/TIER/tables/TABLE holds the result: table.md, table.png and results.json
-(TABLE-finetune, where encoders are trained on the tasks, not read as they are).
-Each table has its own default for that.
+(TABLE-finetune or TABLE-lora, where encoders or low-rank adapters of them are
+trained on the tasks, not read as they are). Each table has its own default.
 Exit codes are those of `experiments.run`.
 """
 
@@ -26,11 +26,11 @@ from absl import flags
 
 from experiments import command_line, common, run, table_cells, table_page
 
-EVALUATIONS = ('probe', 'finetune')
+EVALUATIONS = ('probe', 'finetune', 'lora')
 TIERS = ('smoke', 'cpu', 'gpu', 'pod')
 USAGE = (
   'usage: python -m experiments.reproduce TABLE --data=DIR --out=DIR '
-  '[--tier=smoke|cpu|gpu|pod] [--evaluation=probe|finetune]'
+  '[--tier=smoke|cpu|gpu|pod] [--evaluation=probe|finetune|lora]'
 )
 
 Table = Mapping[str, Any]

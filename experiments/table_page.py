@@ -62,7 +62,11 @@ def _finetuned(table: Mapping[str, Any]) -> list[str]:
 
 
 def _title(table: Mapping[str, Any]) -> str:
-  how = {'probe': 'linear probes', 'finetune': 'fine-tuned'}
+  how = {
+    'probe': 'linear probes',
+    'finetune': 'fine-tuned',
+    'lora': 'low-rank adapters',
+  }
   return f'{table["title"]}, {how[table["evaluation"]]}'
 
 

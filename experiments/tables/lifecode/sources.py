@@ -48,10 +48,13 @@ def frame(data: pathlib.Path, out: pathlib.Path, tier: str) -> Object:
     'contaminated_by': str(out / 'data'),
     'cells': {
       'probe': {'name': 'backbone.downstream.cells:Probes', **cells},
-      'finetune': {
-        'name': 'backbone.downstream.cells:FineTunes',
-        **cells,
-        'finetune': _finetune(tier),
+      **{
+        evaluation: {
+          'name': 'backbone.downstream.cells:FineTunes',
+          **cells,
+          'finetune': {**_finetune(tier), 'mode': mode},
+        }
+        for evaluation, mode in (('finetune', 'full'), ('lora', 'lora'))
       },
     },
   }

@@ -29,11 +29,6 @@ def frame(
     tier: How large.
     vocabularies: Steps that learn them.
   """
-  finetune = {
-    'name': 'backbone.downstream.cells:FineTunes',
-    'encode': 'vqdna.encode:encode',
-    'finetune': _finetune(tier),
-  }
   return {
     'steps': [
       *genomes.steps(data, out, ('worm',) if tier == 'smoke' else ()),
@@ -41,7 +36,14 @@ def frame(
     ],
     'seeds': (0, 1, 2) if tier in ('gpu', 'pod') else (0,),
     'cells': {
-      'finetune': finetune,
+      **{
+        evaluation: {
+          'name': 'backbone.downstream.cells:FineTunes',
+          'encode': 'vqdna.encode:encode',
+          'finetune': {**_finetune(tier), 'mode': mode},
+        }
+        for evaluation, mode in (('finetune', 'full'), ('lora', 'lora'))
+      },
       'probe': {
         'name': 'backbone.downstream.cells:Probes',
         'encode': 'vqdna.encode:encode',
