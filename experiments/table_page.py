@@ -142,8 +142,9 @@ def _findings(table: Mapping[str, Any], cells: Cells) -> list[str]:
     lines.append(_ahead(table, cells, column, against))
     if column != base:
       lines.append(_ahead(table, cells, column, base))
-  for column in table.get('untrained', ()):
-    lines.append(_ahead(table, cells, base, column))
+  if base in trained:
+    for column in table.get('untrained', ()):
+      lines.append(_ahead(table, cells, base, column))
   for column in trained:
     behind = [
       name

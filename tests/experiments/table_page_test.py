@@ -1,5 +1,6 @@
 """Test sequences that were trained on stand beside a table, not in it."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,12 +13,31 @@ from experiments import table_cells, table_page
 HERE = 'tests.experiments.table_page_test'
 
 
+@dataclasses.dataclass(frozen=True)
 class Scores:
-  """A score that nobody looks at."""
+  """Scores that nobody looks at; of models what they are."""
+
+  encode: str = ''
 
   def of_kmers(self, task):
     del task
     return {'value': 0.5, 'low': 0.4, 'high': 0.6}
+
+  def of_model(self, task, model, *, seed):
+    del task, seed
+    value = {'value': model, 'low': model, 'high': model}
+    return {**value, 'encode': self.encode}
+
+
+@dataclasses.dataclass(frozen=True)
+class Untrained:
+  """A model that is a number."""
+
+  start: float
+
+  def init(self, key):
+    del key
+    return self.start, ()
 
 
 class Known:
@@ -107,6 +127,35 @@ def test_contamination_is_a_table_of_its_own(tmp_path):
   del table['contaminated_by']
   cells = list(table_cells.compute(table, tmp_path))
   assert 'sequences' not in table_page.write(table, cells, tmp_path, 'T')
+
+
+def test_models_that_no_run_trained_have_a_column(tmp_path):
+  """Each under its own `encode`; with published values in columns too."""
+  task = {'omics': 'DNA', 'task': {'name': f'{HERE}:Known'}}
+  source = {'name': f'{HERE}:Untrained', 'start': 5.0}
+  table = {
+    **_table(tmp_path),
+    'seeds': (0, 1),
+    'cells': {'name': f'{HERE}:Scores', 'encode': 'of the trained'},
+    'untrained': {'plain': {'model': source, 'encode': 'its own'}},
+    'tasks': {'toy': task, 'other': task},
+    'published_columns': {'theirs': {'toy': 0.7193}},
+  }
+  del table['contaminated_by']
+  cells = list(table_cells.compute(table, tmp_path))
+  found = [cell for cell in cells if cell['column'] == 'plain']
+  assert [cell['seed'] for cell in found] == [0, 1, 0, 1]
+  assert {cell['value'] for cell in found} == {5.0}
+  assert {cell['encode'] for cell in found} == {'its own'}
+  text = table_page.write(table, cells, tmp_path, 'T')
+  assert '| task | omics | metric | kmer | plain | theirs |' in text
+  assert '| 5.000 [5.000, 5.000] | 0.719 |' in text
+  assert '| 5.000 [5.000, 5.000] | - |' in text
+
+  # Another network is another cell.
+  source['start'] = 6.0
+  again = list(table_cells.compute(table, tmp_path))
+  assert {c['value'] for c in again if c['column'] == 'plain'} == {6.0}
 
 
 def test_tables_share_the_cells_of_equal_inputs(tmp_path):
