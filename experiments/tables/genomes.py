@@ -47,6 +47,14 @@ GENOMES: Mapping[str, tuple[str, int, Mapping[str, str]]] = {
 }
 
 
+def files(data: pathlib.Path) -> dict[str, pathlib.Path]:
+  """The sequences of each genome."""
+  return {
+    name: data / folder / options['fasta']
+    for name, (folder, _, options) in GENOMES.items()
+  }
+
+
 def steps(
   data: pathlib.Path, out: pathlib.Path, names: tuple[str, ...] = ()
 ) -> list[dict[str, Any]]:
