@@ -3,24 +3,21 @@
 import json
 import os
 import pathlib
-import pickle
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from backbone.array_types import PyTree
+from backbone.inference import published
 from data_pipelines.errors import InputError
 from lifecode.teacher.esm2 import ESM2, MASK, PAD, VOCABULARY, ESM2Config
 from lifecode.teacher.tensors import shapes, to_parameters, to_tensors
 
-# A model is one of these; in parts, `<name>.index.json` lists them.
-_FILES = ('model.safetensors', 'pytorch_model.bin')
 # Beside the encoder and its head: contacts, positions that rotary ones
 # replaced, constants, and the table once more as the head's.
 _UNUSED = (
@@ -48,14 +45,14 @@ def load(path: str | pathlib.Path, **changes: Any) -> ESM2:
   """
   folder = pathlib.Path(path)
   config = read_config(folder, **changes)
-  return convert(_read_tensors(folder), config, source=str(folder))
+  return convert(published.read_tensors(folder), config, source=str(folder))
 
 
 def read_config(folder: pathlib.Path, **changes: Any) -> ESM2Config:
   """What config.json says; InputError if that is no ESM-2."""
   file = folder / 'config.json'
-  published = _read_json(file)
-  width = published.get('hidden_size')
+  given = _read_json(file)
+  width = given.get('hidden_size')
   expected = {
     'model_type': 'esm',
     'position_embedding_type': 'rotary',
@@ -66,13 +63,13 @@ def read_config(folder: pathlib.Path, **changes: Any) -> ESM2Config:
     'layer_norm_eps': 1e-5,
   }
   for name, value in expected.items():
-    found = published.get(name)
+    found = given.get(name)
     if found != value and not (value is False and found is None):
       raise InputError(f'{file}: {name} is {found!r}, of ESM-2 it is {value!r}')
   sizes = {
-    'num_layers': published.get('num_hidden_layers'),
+    'num_layers': given.get('num_hidden_layers'),
     'width': width,
-    'num_heads': published.get('num_attention_heads'),
+    'num_heads': given.get('num_attention_heads'),
   }
   for name, size in sizes.items():
     if not isinstance(size, int) or size < 1:
@@ -139,7 +136,7 @@ def save(
     (made / 'config.json').write_text(json.dumps(config, indent=1) + '\n')
     save_file(
       to_tensors(params),
-      made / _FILES[0],
+      made / published.FILES[0],
       metadata={'format': 'pt'},
     )
     os.rename(made, folder)
@@ -183,48 +180,3 @@ def _read_json(file: pathlib.Path) -> dict[str, Any]:
     return json.loads(file.read_text())
   except (OSError, ValueError) as error:
     raise InputError(f'{file}: cannot be read as JSON ({error})') from error
-
-
-def _read_tensors(folder: pathlib.Path) -> dict[str, np.ndarray]:
-  readers = dict(zip(_FILES, (load_file, _load_pickled), strict=True))
-  for name, read in readers.items():
-    if (folder / name).exists():
-      return _read(read, folder / name)
-    index = folder / f'{name}.index.json'
-    if index.exists():
-      try:
-        parts = set(json.loads(index.read_text())['weight_map'].values())
-      except (ValueError, KeyError, AttributeError) as error:
-        raise InputError(f'{index}: no weight_map ({error!r})') from error
-      tensors = {}
-      for part in sorted(parts):
-        tensors |= _read(read, folder / part)
-      return tensors
-  raise InputError(f'{folder}: no {" and no ".join(_FILES)}')
-
-
-def _read(read: Callable, file: pathlib.Path) -> dict[str, np.ndarray]:
-  if not file.exists():
-    raise InputError(f'{file}: missing, though its index names it')
-  try:
-    return read(file)
-  except (
-    SafetensorError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    pickle.UnpicklingError,
-  ) as error:
-    raise InputError(f'{file}: cannot be read ({error})') from error
-
-
-def _load_pickled(file: pathlib.Path) -> dict[str, np.ndarray]:
-  try:
-    import torch
-  except ImportError as error:
-    raise InputError(
-      f"{file}: needs torch: pip install 'multiomics-jax[parity]', or put "
-      f'{_FILES[0]} there'
-    ) from error
-  tensors = torch.load(file, map_location='cpu', weights_only=True)
-  return {name: tensor.float().numpy() for name, tensor in tensors.items()}
