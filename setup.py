@@ -39,6 +39,7 @@ setuptools.setup(
     'orbax-checkpoint>=0.11.30',
     'safetensors>=0.4',
     'scikit-learn>=1.4',
+    'scipy>=1.11',
     'tensorboardX>=2.6',
     'tensorflow-datasets>=4.9.9',
     'tqdm>=4.66',

@@ -56,7 +56,7 @@ class Untrained(Online):
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class UntrainedVocabulary(Frozen):
   """A vocabulary of random weights and codes, which cost no time.
 
@@ -64,8 +64,11 @@ class UntrainedVocabulary(Frozen):
     path: The size in experiments/vqdna/tokenizer.py, as '16m'.
   """
 
-  hash = 'untrained'
   has_met_masks = True
+
+  @property
+  def hash(self) -> str:
+    return f'untrained {self.path}'
 
   @functools.cached_property
   def _learning(self) -> VocabularyLearning:

@@ -92,13 +92,19 @@ def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
       workdir = workdir_of(table, out, column, seed)
       finished = json.loads((workdir / 'finished.json').read_text())
       weights = finished['summary']['parameters_sha256']
+      objective = finished['config']['objective']
+      # A model may read an artefact of another run, as its vocabulary.
+      stamps = _stamps(objective)
+      reads = {'reads': stamps} if stamps else {}
       if column == table['random_weights_of']:
-        objective = finished['config']['objective']
         model = objective.get('model', objective)
         random = {'column': 'random_weights', 'of': column, 'model': model}
-        yield {**what, **random, 'seed': seed}
-      yield {**what, 'column': column, 'seed': seed, 'weights': weights}
-    for column, given in table.get('untrained', {}).items():
+        yield {**what, **random, **reads, 'seed': seed}
+      trained = {'column': column, 'seed': seed, 'weights': weights}
+      yield {**what, **trained, **reads}
+    # A probe of random filters would be no control.
+    is_tuned = table['evaluation'] != 'probe'
+    for column, given in table.get('untrained', {}).items() if is_tuned else ():
       for seed in table['seeds']:
         yield {**what, 'column': column, 'seed': seed, 'model': given}
 
@@ -165,12 +171,17 @@ def _evaluate(
 def _evaluate_untrained(
   table: Table, task: Any, column: str, seed: int
 ) -> Cell:
-  """A model that no run trained, under an `encode` of its own."""
+  """A model that no run trained, under an `encode` of its own.
+
+  All of it is trained on the task, where others have adapters.
+  """
   from backbone.train import state
 
   given = table['untrained'][column]
   source = common.build(given['model'], f'untrained.{column}')
   cells = {**table['cells'], 'encode': given['encode']}
+  if 'finetune' in cells:
+    cells['finetune'] = {**cells['finetune'], 'mode': 'full'}
   model, _ = source.init(state.run_keys(seed)[0])
   of_model = common.build(cells, 'cells').of_model(task, model, seed=seed)
   return {'metric': task.metric, **of_model}

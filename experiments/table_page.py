@@ -53,11 +53,16 @@ def _finetuned(table: Mapping[str, Any]) -> list[str]:
     return []
   settings = table['cells']['finetune']
   chosen = ', '.join(f'{k} {v}' for k, v in settings.items() if k != 'name')
+  what = {
+    'finetune': 'Encoders are trained on the task',
+    'lora': 'Low-rank adapters of the encoders are trained on the task (of a '
+    'network that no run pretrained, all of it)',
+  }[table['evaluation']]
   return [
     '',
-    f'Encoders are trained on the task, with random weights as well: {chosen}; '
-    'epoch and learning rate are chosen on validation. Where residues are '
-    'labelled, counts are fitted on a sample of them.',
+    f'{what}, with random weights as well: {chosen}; epoch and learning rate '
+    'are chosen on validation. Where residues are labelled, counts are fitted '
+    'on a sample of them.',
   ]
 
 
@@ -111,10 +116,7 @@ def _grid(table: Mapping[str, Any], cells: Cells) -> list[str]:
     shown += [
       f'{_mean(cells, name, base) - _mean(cells, name, c):+.3f}' for c in gains
     ]
-    shown += [
-      f'{values[name]:.3f}' if name in values else '-'
-      for values in quoted_columns.values()
-    ]
+    shown += [values.get(name, '-') for values in quoted_columns.values()]
     shown += [quoted or '-'] if is_quoted else []
     lines.append(_line([name, entry['omics'], metric, *shown]))
   return lines
@@ -163,17 +165,26 @@ def _ahead(
   table: Mapping[str, Any], cells: Cells, column: str, other: str
 ) -> str:
   ahead, surely = [], []
+  has_seeds = len(table['seeds']) > 1
   for name in table['tasks']:
     one = {c['seed']: c['value'] for c in _of(cells, name, column)}
     two = {c['seed']: c['value'] for c in _of(cells, name, other)}
     if _mean(cells, name, column) > _mean(cells, name, other):
       ahead.append(name)
-    if min(one.values()) > max(two.values()):
+    if has_seeds and min(one.values()) > max(two.values()):
       surely.append(name)
+    lowest = summarize(_of(cells, name, column))['low']
+    if not has_seeds and lowest > summarize(_of(cells, name, other))['high']:
+      surely.append(name)
+  how = (
+    f'(means of {len(table["seeds"])} seeds), with its worst seed ahead of the '
+    'best'
+    if has_seeds
+    else '(one seed), with intervals apart'
+  )
   return (
     f'- `{column}` is ahead of `{other}` on {len(ahead)} of '
-    f'{len(table["tasks"])} tasks (means of {len(table["seeds"])} seeds), with '
-    f'its worst seed ahead of the best on {len(surely)}: '
+    f'{len(table["tasks"])} tasks {how} on {len(surely)}: '
     f'{", ".join(surely) or "none"}.'
   )
 

@@ -136,9 +136,11 @@ class CodeModel(nnx.Module):
     return scores.reshape(len(scores), -1, self.stride, NUM_BASES)
 
   def _embed(self, tokens: Tokens) -> Float[Array, 'B T D']:
+    """Zero where there is no word."""
     if self.embed is not None:
-      return self.embed(tokens.vectors)
-    x = sum(
-      table(ids) for table, ids in zip(self.tables, tokens.ids, strict=True)
-    )
+      x = self.embed(tokens.vectors)
+    else:
+      x = sum(
+        table(ids) for table, ids in zip(self.tables, tokens.ids, strict=True)
+      )
     return x * tokens.is_real[..., None].astype(x.dtype)

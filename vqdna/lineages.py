@@ -34,7 +34,9 @@ from vqdna.pictures import INK, MUTED
 from vqdna.vocabulary import Frozen
 
 NEIGHBOURS = 5
-KMER = 6
+# Four, five and six bases: 4-mers are half of a coarse level of 512 codes,
+# 5-mers as many as a fine one of 1,024.
+KMERS = (4, 5, 6)
 _COLOURS = ('#2457c5', '#d9822b', '#3a8f5c', '#c23b4b', '#8a4fbf', '#5b7083')
 
 
@@ -68,7 +70,7 @@ def embeddings(
     one_hot[row, : genome.size] = np.eye(5)[np.minimum(genome, 4)][:, :4]
   return {
     **{name: np.stack(counts) for name, counts in found.items()},
-    f'{KMER}-mers': _kmers(genomes),
+    **{f'{k}-mers': _kmers(genomes, k) for k in KMERS},
     'one-hot': one_hot.reshape(len(genomes), -1),
   }
 
@@ -81,10 +83,10 @@ def _row(genome: np.ndarray, length: int) -> dict[str, jax.Array]:
   return jax.tree.map(jnp.asarray, batch)
 
 
-def _kmers(genomes: Sequence[np.ndarray]) -> Float[np.ndarray, 'e _']:
+def _kmers(genomes: Sequence[np.ndarray], k: int) -> Float[np.ndarray, 'e _']:
   counts = np.stack(
     [
-      np.bincount(kmer.kmer_codes(genome, KMER, 4)[1], minlength=4**KMER)
+      np.bincount(kmer.kmer_codes(genome, k, 4)[1], minlength=4**k)
       for genome in genomes
     ]
   )

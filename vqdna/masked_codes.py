@@ -83,6 +83,12 @@ class MaskedCodes:
         "hides='bases' needs a vocabulary whose encoder has met hidden bases: "
         'learn it with the arm masked of experiments/vqdna/tokenizer.py'
       )
+    pool = 1 if self.reader is None else self.reader.pool
+    if 3 % (self.tokens.stride * pool):
+      raise ValueError(
+        f'a unit of {self.tokens.stride} x {pool} bases: it must have one base '
+        'or three; set config.objective.reader.pool to 1'
+      )
     if self.hides == 'bases' and self.shown_share + self.random_share:
       raise ValueError('of hidden bases nothing is shown: set both shares to 0')
 

@@ -49,9 +49,9 @@ class Export:
     return []
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Frozen:
-  """A vocabulary that is read, not learnt.
+  """A vocabulary that is read, not learnt; equal to another by its content.
 
   Attributes:
     path: Its folder.
@@ -61,6 +61,12 @@ class Frozen:
 
   def __post_init__(self):
     self._learning  # noqa: B018 (a missing one is said here)
+
+  def __eq__(self, other: object) -> bool:
+    return isinstance(other, Frozen) and self.hash == other.hash
+
+  def __hash__(self) -> int:
+    return hash(self.hash)
 
   @functools.cached_property
   def _settings(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from backbone.downstream.targets import make_targets
 from backbone.train.optim import AdamW
 from backbone.train.state import TrainingError, split_model
 from data_pipelines import records
+from data_pipelines.errors import InputError
 from data_pipelines.tasks import Task
 
 Mode = Literal['full', 'lora', 'frozen']
@@ -41,7 +42,8 @@ class FineTuneConfig:
     weight_decay: Decoupled; norms and biases have none. In mode 'full' what
       `encode` does not use (a pretraining head) decays all the same.
     epochs: Passes over train at most; the cosine ends with the last.
-    min_updates: Small sets are passed over more often, for so many updates.
+    min_updates: Small sets are passed over more often, for so many updates,
+      and patience is not lost before.
     warmup: Share of the updates in which the learning rate rises.
     patience: Epochs without a better validation score until training stops.
     clip_norm: Largest global norm of the gradient.
@@ -285,7 +287,8 @@ class _Fit:
           best, since_best = epoch.rank, 0
         else:
           since_best += 1
-        if since_best == config.patience:
+        is_early = number * per_epoch < config.min_updates
+        if since_best >= config.patience and not is_early:
           return
 
   def _epoch(
@@ -302,9 +305,13 @@ class _Fit:
 
 
 def _check_strands(task: Task) -> None:
-  if task.kind != records.GENOME or task.pooling == 'unit':
-    raise ValueError(
-      f'{task.name}: both_strands is of whole sequences of genomic DNA'
+  kinds = {task.kind}
+  if task.partners is not None:
+    kinds.add(task.partner_kind)
+  if kinds != {records.GENOME} or task.pooling == 'unit':
+    raise InputError(
+      f'{task.name}: both_strands is of whole sequences of genomic DNA; set it '
+      'to False'
     )
 
 

@@ -106,6 +106,16 @@ def _base_words(k: int, num_buckets: int, is_centred: bool = False) -> _Words:
   return _Words(f'{k}-mers', min(size, num_buckets), codes)
 
 
+def _of_both_strands(words: _Words) -> _Words:
+  """A word and its reverse complement count for each other."""
+
+  def codes(sequence: UInt8[np.ndarray, 'n']) -> Int[np.ndarray, 'w']:
+    other = central_dogma.reverse_complement(sequence)
+    return np.concatenate([words.codes(sequence), words.codes(other)])
+
+  return _Words(f'{words.name} of both strands', words.size, codes)
+
+
 def _codon_words() -> _Words:
   def codes(sequence: UInt8[np.ndarray, 'n']) -> Int[np.ndarray, 'w']:
     ids = central_dogma.codon_ids(sequence)
@@ -237,11 +247,15 @@ def candidates(examples: Examples, config: KmerConfig) -> Iterator[Candidate]:
   if task.pooling == 'unit':
     yield from _unit_candidates(examples, config)
     return
-  for k in config.ks:
-    yield Candidate(f'{k}-mers', counts(task, k, config.num_buckets))
   kinds = {task.kind}
   if task.partners is not None:
     kinds.add(task.partner_kind)
+  has_strands = kinds == {records.GENOME} and task.pooling == 'mean'
+  for k in config.ks:
+    yield Candidate(f'{k}-mers', counts(task, k, config.num_buckets))
+    if has_strands:
+      words = _of_both_strands(_base_words(k, config.num_buckets))
+      yield Candidate(words.name, _counted(task, words))
   if task.pooling != 'mean' or not kinds & set(_CODING):
     return
   yield from _coding_candidates(task, config)

@@ -5,15 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
 from data_pipelines import central_dogma, records
 from data_pipelines.errors import InputError
 from data_pipelines.readers import fasta
 from data_pipelines.tasks.task import Metric, Task
 
-# Each contig, from its beginning: what trains, tunes and tests.
-_SHARES = {'train': (0.0, 0.7), 'validation': (0.7, 0.8), 'test': (0.8, 1.0)}
+# Of a genome, its contigs in a row: what trains, tunes and tests.
+_SHARES = {'train': (0.0, 0.6), 'validation': (0.6, 0.8), 'test': (0.8, 1.0)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +20,9 @@ class SpeciesWindows:
   """As many windows of each genome, at random places and on either strand.
 
   After HyenaDNA's task (arXiv:2306.15794), which holds out chromosomes; here
-  the last fifth of every contig tests, so that genomes of one contig serve.
+  the last fifth of a genome tests and the fifth before it tunes, its contigs in
+  a row, so that genomes of one contig serve. Windows that begin within twice
+  their length of each other are one group: of a short genome they overlap.
 
   Attributes:
     genomes: FASTA of each species, plain or gzip; the species in the order of
@@ -30,7 +31,7 @@ class SpeciesWindows:
     task_name: Row of a results table.
     train: Windows of each species.
     validation: The same to tune on.
-    test: The same to test on; windows of a short genome overlap.
+    test: The same to test on.
     max_unknown: Largest share of N in a window.
     metric: What is reported.
     seed: Of the draw.
@@ -55,15 +56,18 @@ class SpeciesWindows:
       )
 
   def __call__(self) -> Task:
-    sequences, labels, split = [], [], []
+    sequences, labels, split, groups = [], [], [], []
     for label, (_, path) in enumerate(sorted(self.genomes.items())):
-      contigs = fasta.read_genome(Path(path)).values()
+      genome = fasta.read_genome(Path(path)).values()
+      contigs = [contig.sequence for contig in genome]
       rng = np.random.default_rng([self.seed, label])
       for name in records.SPLITS:
-        parts = [_part(contig.sequence, name) for contig in contigs]
-        regions = [part for part in parts if part.size >= self.length]
         number = getattr(self, name)
-        sequences += self._windows(regions, number, rng, f'{path}: {name}')
+        parts = [p for p in _parts(contigs, name) if p[1].size >= self.length]
+        windows = self._windows(parts, number, rng, f'{path}: {name}')
+        for place, window in windows:
+          sequences.append(window)
+          groups.append((label, place // (2 * self.length)))
         labels += [label] * number
         split += [name] * number
     return Task(
@@ -72,35 +76,39 @@ class SpeciesWindows:
       labels=np.array(labels),
       split=np.array(split),
       metric=self.metric,
+      groups=np.unique(groups, axis=0, return_inverse=True)[1].reshape(-1),
     )
 
   def _windows(
     self,
-    regions: list[np.ndarray],
+    parts: list[tuple[int, np.ndarray]],
     number: int,
     rng: np.random.Generator,
     where: str,
-  ) -> list[UInt8[np.ndarray, '_']]:
-    """Every place is as likely, but for those with too many unknown bases."""
-    if not regions:
+  ) -> list[tuple[int, np.ndarray]]:
+    """Place in the genome, and bases.
+
+    Every place is as likely, but for those with too many unknown bases.
+    """
+    if not parts:
       raise InputError(
         f'{where}: no contig has {self.length} bases in that part of it; take '
         'a smaller length or a longer assembly'
       )
-    places = np.array([r.size - self.length + 1 for r in regions])
-    found: list[np.ndarray] = []
+    places = np.array([part.size - self.length + 1 for _, part in parts])
+    found: list[tuple[int, np.ndarray]] = []
     for _ in range(100 * number):
       if len(found) == number:
         break
       at = int(rng.integers(places.sum()))
       which = int(np.searchsorted(np.cumsum(places), at, side='right'))
       start = at - int(places[:which].sum())
-      window = regions[which][start : start + self.length]
+      first, part = parts[which]
+      window = part[start : start + self.length]
       if np.mean(window == records.N) <= self.max_unknown:
-        is_other = bool(rng.integers(2))
-        found.append(
-          central_dogma.reverse_complement(window) if is_other else window
-        )
+        if rng.integers(2):
+          window = central_dogma.reverse_complement(window)
+        found.append((first + start, window))
     if len(found) < number:
       raise InputError(
         f'{where}: {len(found)} of {number} windows have at most '
@@ -109,8 +117,17 @@ class SpeciesWindows:
     return found
 
 
-def _part(
-  sequence: UInt8[np.ndarray, 'n'], split: str
-) -> UInt8[np.ndarray, '_']:
-  first, last = _SHARES[split]
-  return sequence[int(first * sequence.size) : int(last * sequence.size)]
+def _parts(
+  contigs: list[np.ndarray], split: str
+) -> list[tuple[int, np.ndarray]]:
+  """Of each contig what is in the split, with its place in the genome."""
+  total = sum(contig.size for contig in contigs)
+  first, last = (int(share * total) for share in _SHARES[split])
+  found, start = [], 0
+  for contig in contigs:
+    left, right = (
+      min(max(edge - start, 0), contig.size) for edge in (first, last)
+    )
+    found.append((start + left, contig[left:right]))
+    start += contig.size
+  return found

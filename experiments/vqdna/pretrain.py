@@ -19,7 +19,7 @@ tell the middle. Arms change that, or one thing else, by words behind the size,
 as in `:cpu,faithful`:
 
   faithful    single tokens are hidden, as published, whose neighbours' codes
-              were made of them too
+              were made of them too, and codes alone are asked for
   bases       bases are hidden before they are tokenized; V must be of the arm
               `masked`
   hybrid      our hybrid backbone of that size

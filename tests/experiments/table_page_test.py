@@ -18,6 +18,7 @@ class Scores:
   """Scores that nobody looks at; of models what they are."""
 
   encode: str = ''
+  finetune: object = None
 
   def of_kmers(self, task):
     del task
@@ -26,7 +27,7 @@ class Scores:
   def of_model(self, task, model, *, seed):
     del task, seed
     value = {'value': model, 'low': model, 'high': model}
-    return {**value, 'encode': self.encode}
+    return {**value, 'encode': self.encode, 'tuned': self.finetune}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,11 +136,16 @@ def test_models_that_no_run_trained_have_a_column(tmp_path):
   source = {'name': f'{HERE}:Untrained', 'start': 5.0}
   table = {
     **_table(tmp_path),
+    'evaluation': 'finetune',
     'seeds': (0, 1),
-    'cells': {'name': f'{HERE}:Scores', 'encode': 'of the trained'},
+    'cells': {
+      'name': f'{HERE}:Scores',
+      'encode': 'of the trained',
+      'finetune': {'mode': 'lora'},
+    },
     'untrained': {'plain': {'model': source, 'encode': 'its own'}},
     'tasks': {'toy': task, 'other': task},
-    'published_columns': {'theirs': {'toy': 0.7193}},
+    'published_columns': {'theirs': {'toy': '0.719?'}},
   }
   del table['contaminated_by']
   cells = list(table_cells.compute(table, tmp_path))
@@ -147,10 +153,15 @@ def test_models_that_no_run_trained_have_a_column(tmp_path):
   assert [cell['seed'] for cell in found] == [0, 1, 0, 1]
   assert {cell['value'] for cell in found} == {5.0}
   assert {cell['encode'] for cell in found} == {'its own'}
+  assert {cell['tuned']['mode'] for cell in found} == {'full'}
   text = table_page.write(table, cells, tmp_path, 'T')
   assert '| task | omics | metric | kmer | plain | theirs |' in text
-  assert '| 5.000 [5.000, 5.000] | 0.719 |' in text
+  assert '| 5.000 [5.000, 5.000] | 0.719? |' in text
   assert '| 5.000 [5.000, 5.000] | - |' in text
+
+  # Of probes there is none.
+  probed = list(table_cells.compute({**table, 'evaluation': 'probe'}, tmp_path))
+  assert {cell['column'] for cell in probed} == {'kmer'}
 
   # Another network is another cell.
   source['start'] = 6.0

@@ -20,10 +20,10 @@ _VOCABULARIES = {
 }
 _NOTE = (
   'Each column changes one thing of `vqdna`: half as many codes; codes of a '
-  'quarter of the width; three bases a token; bases hidden before they are '
-  'tokenized, in both stages; single tokens hidden, as published; 15 % and '
-  '40 % of tokens hidden instead of 25 %; the hybrid backbone instead of '
-  'softmax attention.'
+  'quarter of the width; three bases a token (filters, units and hidden spans '
+  'keep their extent in bases); bases hidden before they are tokenized, in '
+  'both stages; single tokens hidden, as published; 15 % and 40 % of tokens '
+  'hidden instead of 25 %; the hybrid backbone instead of softmax attention.'
 )
 # HRQ's values; means of three runs, most of them less than a point apart.
 _PUBLISHED = """
@@ -67,13 +67,17 @@ def get_table(
   ratio = 'objective.masking.rate'
   # The published encoder has no reader, whose units are of three bases.
   has_reader = tier in ('smoke', 'cpu')
-  whole_units = {'objective.reader.pool': 1} if has_reader else {}
+  in_bases = {'objective.masking.span': 3}
+  if has_reader:
+    in_bases |= {'objective.reader.pool': 1, 'objective.reader.size': 3}
   runs = {
     'half_codes': pretrained('half_codes', name='half_codes'),
     'narrow_codes': pretrained('narrow_codes', name='narrow_codes'),
-    'stride_3': pretrained('stride_3', name='stride_3', **whole_units),
+    'stride_3': pretrained('stride_3', name='stride_3', **in_bases),
     'masked_bases': pretrained('masked_bases', 'bases', name='masked_bases'),
-    'single_tokens': pretrained('single_tokens', 'faithful'),
+    'single_tokens': pretrained(
+      'single_tokens', **{'objective.masking.span': 1}
+    ),
     'hides_15': pretrained('hides_15', **{ratio: 0.15}),
     'hides_40': pretrained('hides_40', **{ratio: 0.4}),
     'hybrid': pretrained('hybrid', 'hybrid'),

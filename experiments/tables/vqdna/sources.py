@@ -101,6 +101,9 @@ def pretraining(
   """
   size = {'smoke': 'smoke', 'cpu': 'cpu'}.get(tier, '103m')
   overrides = {'data.path': str(out / 'data'), 'train.steps': STEPS[tier]}
+  if tier == 'gpu':
+    # Published are 30,000 of 500,000.
+    overrides['optimizer.warmup_steps'] = STEPS[tier] // 16
   if not {'characters', 'sixmers'} & set(options):
     overrides['objective.tokens.path'] = str(out / name / 'vocabulary')
   return {

@@ -16,7 +16,7 @@ from experiments.tables.vqdna import sources
 _LENGTHS = {1_024: (200, 50, 100), 8_192: (60, 15, 40), 32_768: (24, 6, 16)}
 _NOTE = (
   'Windows of E. coli, yeast, worm, fly, cress and human; the last fifth of '
-  'every contig tests. The encoder was pretrained on the same genomes, without '
+  'each genome tests. The encoder was pretrained on the same genomes, without '
   'their names; how many test windows it has seen is counted below. Accuracy. '
   'Published for five mammals (top-1, '
   'whole models tuned; VQDNA, arXiv:2405.10812, its Table 6 as a survey quotes '

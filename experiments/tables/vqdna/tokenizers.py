@@ -1,4 +1,4 @@
-"""Words of six kinds at equal steps: which vocabulary does the task want?
+"""Words of five kinds at equal steps: which vocabulary does the task want?
 
 VQDNA (arXiv:2405.10812) compares tokenizers on the covid task, which is not at
 hand at the tiers smoke and cpu; its values stand in the note. Byte pairs, which
@@ -19,7 +19,7 @@ _FOLDERS = {
 _NOTE = (
   'One encoder, pretrained for equal steps and tuned alike, on words of five '
   'kinds: single bases, overlapping 6-mers (vectors learnt with the encoder), '
-  'codes of an encoder that was not trained, one learnt codebook, and two (the '
+  'codes of an encoder trained for one step, one learnt codebook, and two (the '
   'paper). Beside them the last with random weights, and counts of k-mers. '
   'Published for the covid task (F1 x 100, fine-tuned; VQDNA, '
   'arXiv:2405.10812, its Table 1 as a survey quotes it): DNABERT 6-mer 55.50, '

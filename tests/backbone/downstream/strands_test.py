@@ -15,6 +15,7 @@ from backbone.downstream.network import Network
 from backbone.downstream.targets import make_targets
 from backbone.train.state import split_model
 from data_pipelines import central_dogma, records
+from data_pipelines.errors import InputError
 from data_pipelines.tasks import Task
 from tests.backbone.downstream.tiny_encoder import encode, tiny
 
@@ -115,8 +116,11 @@ def test_strands_are_of_whole_genomic_sequences():
   for task in (
     _task(kind=records.RNA),
     dataclasses.replace(_task(), pooling='unit'),
+    dataclasses.replace(
+      _task(), partners=_task().sequences, partner_kind=records.CDS
+    ),
   ):
-    with pytest.raises(ValueError, match='both_strands is of whole sequences'):
+    with pytest.raises(InputError, match='both_strands is of whole sequences'):
       fit(task, encode, tiny(), BOTH)
 
 
@@ -140,6 +144,12 @@ def test_small_sets_are_passed_over_more_often():
   # 48 examples of train are three batches.
   config = dataclasses.replace(CONFIG, epochs=2, min_updates=10)
   history = fit(_task(), encode, tiny(), config).history
+  assert [epoch.epoch for epoch in history] == [1, 2, 3, 4]
+  # Patience ends no run before, and the run after.
+  hopeless = dataclasses.replace(
+    config, epochs=9, patience=1, learning_rates=(1e-9,)
+  )
+  history = fit(_task(), encode, tiny(), hopeless).history
   assert [epoch.epoch for epoch in history] == [1, 2, 3, 4]
 
 
