@@ -1,46 +1,17 @@
 """Public weights of Enformer, by the names of torch's file and of Sonnet's."""
 
 import pathlib
-import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
-from flax import nnx
 
 from backbone.inference import published
-from data_pipelines.errors import InputError
+from backbone.inference.published import SAME, Layout, Tensor, matrix
 from gta.enformer import Enformer, EnformerConfig
 
-Shape = tuple[int, ...]
 # The same arrays once more, and counters.
-_UNUSED = re.compile(r'^_trunk\.|num_batches_tracked$')
-
-
-class Layout(NamedTuple):
-  """How an array stands in a file.
-
-  Attributes:
-    shape: Of our shape, the file's.
-    read: Of the file's array and our shape, ours.
-  """
-
-  shape: Callable[[Shape], Shape]
-  read: Callable[[np.ndarray, Shape], np.ndarray]
-
-
-def _matrix(num_inputs: int) -> Layout:
-  """[outputs, inputs]; ours has `num_inputs` axes of inputs, then outputs."""
-
-  def shape(ours: Shape) -> Shape:
-    inputs, outputs = ours[:num_inputs], ours[num_inputs:]
-    return int(np.prod(outputs)), int(np.prod(inputs))
-
-  return Layout(shape, lambda x, ours: x.T.reshape(ours))
-
-
-SAME = Layout(lambda ours: ours, lambda x, ours: x)
+_UNUSED = r'^_trunk\.|num_batches_tracked$'
 _CONVOLUTION = Layout(lambda ours: ours[::-1], lambda x, ours: x.transpose())
 _POOL = Layout(
   lambda ours: (*ours[::-1], 1, 1), lambda x, ours: x[:, :, 0, 0].T
@@ -48,20 +19,6 @@ _POOL = Layout(
 _OF_HEADS = Layout(
   lambda ours: (1, ours[0], 1, ours[1]), lambda x, ours: x.reshape(ours)
 )
-
-
-class Tensor(NamedTuple):
-  """Where an array stands in our tree and in the torch file.
-
-  Attributes:
-    path: In our tree.
-    name: In the file; of a stacked array that of each layer, by '{}'.
-    layout: In the file.
-  """
-
-  path: tuple[str | int, ...]
-  name: str
-  layout: Layout
 
 
 def tensors(config: EnformerConfig) -> Iterator[Tensor]:
@@ -95,7 +52,7 @@ def tensors(config: EnformerConfig) -> Iterator[Tensor]:
   for species, _ in config.head_sizes:
     path, name = ('heads', species), f'_heads.{species}.0'
     kernel = (*path, 'projection', 'kernel')
-    yield Tensor(kernel, f'{name}.weight', _matrix(1))
+    yield Tensor(kernel, f'{name}.weight', matrix(1))
     yield Tensor((*path, 'bias'), f'{name}.bias', SAME)
 
 
@@ -114,13 +71,13 @@ def _of_layers() -> Iterator[Tensor]:
     ('output', 'to_out', 2),
   ):
     kernel = (*mixer, ours, 'kernel')
-    yield Tensor(kernel, f'{attention}.{theirs}.weight', _matrix(num_inputs))
+    yield Tensor(kernel, f'{attention}.{theirs}.weight', matrix(num_inputs))
   yield Tensor((*mixer, 'output_bias'), f'{attention}.to_out.bias', SAME)
   content, position = 'rel_content_bias', 'rel_pos_bias'
   yield Tensor((*mixer, 'content_bias'), f'{attention}.{content}', _OF_HEADS)
   yield Tensor((*mixer, 'position_bias'), f'{attention}.{position}', _OF_HEADS)
   for ours, theirs in (('up', '1.fn.1'), ('down', '1.fn.4')):
-    yield Tensor((*path, ours, 'kernel'), f'{name}.{theirs}.weight', _matrix(1))
+    yield Tensor((*path, ours, 'kernel'), f'{name}.{theirs}.weight', matrix(1))
     yield Tensor((*path, f'{ours}_bias'), f'{name}.{theirs}.bias', SAME)
 
 
@@ -143,57 +100,10 @@ def convert(
   found: Mapping[str, np.ndarray], config: EnformerConfig, *, source: str
 ) -> Enformer:
   """The model with these weights, by their names in the torch file."""
-  model = nnx.eval_shape(lambda: Enformer(config, key=jax.random.key(0)))
-  graph, state = nnx.split(model)
-  parameters = nnx.to_pure_dict(state)
-  known = set()
-  for tensor in tensors(config):
-    *parents, last = tensor.path
-    place: Any = parameters
-    for part in parents:
-      place = place[part]
-    place[last] = _read(found, tensor, place[last].shape, source, known)
-  unknown = [n for n in found if n not in known and not _UNUSED.search(n)]
-  if unknown:
-    raise InputError(f'{source}: {unknown[0]} is not in Enformer of this size')
-  nnx.replace_by_pure_dict(state, parameters)
-  return nnx.merge(graph, state)
-
-
-def _read(
-  found: Mapping[str, np.ndarray],
-  tensor: Tensor,
-  shape: Shape,
-  source: str,
-  known: set[str],
-) -> np.ndarray:
-  """In our layout; of a stacked one all layers."""
-  if '{}' not in tensor.name:
-    return _read_one(found, tensor.name, tensor.layout, shape, source, known)
-  layers = [
-    _read_one(
-      found, tensor.name.format(i), tensor.layout, shape[1:], source, known
-    )
-    for i in range(shape[0])
-  ]
-  return np.stack(layers)
-
-
-def _read_one(
-  found: Mapping[str, np.ndarray],
-  name: str,
-  layout: Layout,
-  shape: Shape,
-  source: str,
-  known: set[str],
-) -> np.ndarray:
-  if name not in found:
-    raise InputError(f'{source}: {name} is missing')
-  known.add(name)
-  wanted = layout.shape(shape)
-  if found[name].shape != wanted:
-    raise InputError(
-      f'{source}: {name} is {found[name].shape}, in Enformer of this size it '
-      f'is {wanted}'
-    )
-  return np.ascontiguousarray(layout.read(found[name], shape), np.float32)
+  return published.fill(
+    lambda: Enformer(config, key=jax.random.key(0)),
+    tensors(config),
+    found,
+    source=source,
+    unused=_UNUSED,
+  )

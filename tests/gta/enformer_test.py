@@ -184,7 +184,7 @@ def test_the_first_tensor_that_does_not_fit_is_named(peer):
   for change, message in (
     ({name: None}, f'{name} is missing'),
     ({name: tensors[name][:1]}, f'{name} is .* it is '),
-    ({'stem.9.weight': np.zeros(1)}, 'stem.9.weight is not in Enformer'),
+    ({'stem.9.weight': np.zeros(1)}, 'stem.9.weight is not in a model'),
   ):
     given = {k: v for k, v in {**tensors, **change}.items() if v is not None}
     with pytest.raises(InputError, match=message) as caught:
