@@ -11,7 +11,7 @@ from backbone.model import Backbone, BackboneConfig
 from backbone.nn.convolution import Convolution, largest
 from backbone.nn.embed import Embed
 from backbone.nn.linear import Linear
-from backbone.nn.norm import LayerNorm
+from backbone.nn.norm import RMSNorm
 from vqdna.network import NUM_BASES
 from vqdna.words import Tokens, Words
 
@@ -41,22 +41,23 @@ class ReaderConfig:
 
 
 class Reader(nnx.Module):
-  """max over a unit of gelu(norm(convolution)), projected."""
+  """projection(gelu(max over a unit of norm(convolution)))."""
 
   def __init__(self, config: ReaderConfig, width: int, *, rngs: nnx.Rngs):
     self.filters = Convolution(
       config.width, config.filters, config.size, rngs=rngs
     )
-    self.norm = LayerNorm(config.filters)
+    self.norm = RMSNorm(config.filters)
     self.projection = Linear(config.filters, width, rngs=rngs)
     self.pool = config.pool
 
   def __call__(
     self, x: Float[Array, 'B T _'], segment_ids: Int[Array, 'B T']
   ) -> Float[Array, 'B U D']:
-    answers = jax.nn.gelu(self.norm(self.filters(x, segment_ids)))
+    answers = self.norm(self.filters(x, segment_ids))
     answers *= (segment_ids > 0)[..., None].astype(answers.dtype)
-    return self.projection(largest(answers, self.pool))
+    # After the maximum, where it costs a third.
+    return self.projection(jax.nn.gelu(largest(answers, self.pool)))
 
 
 class CodeModel(nnx.Module):

@@ -60,8 +60,8 @@ class CNN(nnx.Module):
     self, sequence: Int[Array, 'B N'], segment_ids: Int[Array, 'B N']
   ) -> Float[Array, 'B U D']:
     bases = jax.nn.one_hot(sequence, _NUM_BASES)
-    x = jax.nn.gelu(self.filters_norm(self.filters(bases, segment_ids)))
-    x = self.merge(largest(x, _UNIT))
+    x = self.filters_norm(self.filters(bases, segment_ids))
+    x = self.merge(jax.nn.gelu(largest(x, _UNIT)))
     for block in self.blocks:
       x = block(x, segment_ids[:, ::_UNIT])
     return self.norm(x)

@@ -42,7 +42,7 @@ _BACKBONES = {
     'size': '1m',
     'pattern': ('attention', 'attention'),
     'width': 192,
-    'hidden': 512,
+    'hidden': 384,
     'num_heads': 6,
   },
   # BERT-Base: 12 layers, 768 wide, 12 heads; F of a gated block that has as
