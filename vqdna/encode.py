@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Shaped
 from tqdm import tqdm
 
-from backbone.array_types import Array, Batch, Float, PyTree
+from backbone.array_types import Array, Batch, Float, Int, PyTree
 from backbone.downstream import probe
 from backbone.downstream.examples import num_units
 from vqdna.code_model import CodeModel
@@ -46,7 +46,7 @@ class Encode:
 
   def read(
     self, model: CodeModel, sequences: Sequence[np.ndarray]
-  ) -> list[Int[np.ndarray, 't _']]:
+  ) -> list[Shaped[np.ndarray, '_ _']]:
     """Of every sequence, each token's codes, and whether it is a word."""
     digest = hashlib.sha256(model.words.hash.encode())
     for sequence in sequences:
@@ -71,7 +71,7 @@ def _tokens(words: Words, state, numbers: Int[Array, 'B T _']) -> Tokens:
 
 def _read(
   words: Words, sequences: Sequence[np.ndarray]
-) -> list[Int[np.ndarray, 't _']]:
+) -> list[Shaped[np.ndarray, '_ _']]:
   state = words.init()
   is_small = max(words.sizes) <= np.iinfo(np.uint16).max
   dtype = np.uint16 if is_small else np.int32

@@ -76,7 +76,7 @@ def test_units_and_scores_have_their_shapes(name):
 
 @EVERY
 def test_one_segment_tells_nothing_of_another(name):
-  made, batch = model(name), _batch(rows=1)
+  made, batch = model(name), _batch(rows=2)
   changed = batch['sequence'].at[0, 20:30].set(1)
   step = made.stride * made.pool
   before, after = (
@@ -90,7 +90,7 @@ def test_one_segment_tells_nothing_of_another(name):
 
 @EVERY
 def test_a_hidden_token_tells_only_that_it_is_hidden(name):
-  made, batch = model(name), _batch(rows=1)
+  made, batch = model(name), _batch(rows=2)
   tokens = made.words(made.words.init(), batch)
   is_hidden = jnp.zeros(tokens.is_real.shape, bool).at[0, 2].set(True)
 
