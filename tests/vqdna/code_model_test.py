@@ -56,15 +56,22 @@ def _batch(**changes):
   return jax.tree.map(jnp.asarray, make_batch(**changes))
 
 
-def _encoded(made, batch, is_hidden=None):
+@functools.cache
+def _compiled(name):
+  made = model(name)
   state = made.words.init()
-  return made.encode(made.words(state, batch), is_hidden, batch)
+
+  @jax.jit
+  def run(batch):
+    return made.encode(made.words(state, batch), None, batch)
+
+  return run
 
 
 @EVERY
 def test_units_and_scores_have_their_shapes(name):
   made, batch = model(name), _batch(rows=2)
-  encoded = _encoded(made, batch)
+  encoded = _compiled(name)(batch)
   length = batch['sequence'].shape[1]
   assert encoded.shape == (2, length // (made.stride * made.pool), 16)
   for level, size in enumerate(made.words.sizes):
@@ -80,7 +87,7 @@ def test_one_segment_tells_nothing_of_another(name):
   changed = batch['sequence'].at[0, 20:30].set(1)
   step = made.stride * made.pool
   before, after = (
-    np.asarray(_encoded(made, {**batch, 'sequence': sequence}))
+    np.asarray(_compiled(name)({**batch, 'sequence': sequence}))
     for sequence in (batch['sequence'], changed)
   )
   is_first = np.asarray(batch['segment_ids'])[0, ::step] == 1
@@ -94,15 +101,16 @@ def test_a_hidden_token_tells_only_that_it_is_hidden(name):
   tokens = made.words(made.words.init(), batch)
   is_hidden = jnp.zeros(tokens.is_real.shape, bool).at[0, 2].set(True)
 
-  def encoded(ids):
-    moved = jax.tree.map(lambda x: x.at[0, 2].set(x[0, 5]), ids)
-    return made.encode(moved, is_hidden, batch)
+  moved = jax.tree.map(lambda x: x.at[0, 2].set(x[0, 5]), tokens)
 
-  np.testing.assert_array_equal(
-    encoded(tokens), made.encode(tokens, is_hidden, batch)
-  )
+  @jax.jit
+  def encoded(tokens, is_hidden):
+    return made.encode(tokens, is_hidden, batch)
+
+  hidden = encoded(tokens, is_hidden)
+  np.testing.assert_array_equal(encoded(moved, is_hidden), hidden)
   shown = jnp.zeros_like(is_hidden)
-  assert (made.encode(tokens, shown, batch) != encoded(tokens)).any()
+  assert (encoded(tokens, shown) != hidden).any()
 
 
 @EVERY
@@ -117,7 +125,7 @@ def test_every_parameter_has_a_gradient(name):
     encoded = net.encode(net.words(state, batch), None, batch)
     return jnp.square(encoded).sum() + jnp.sin(encoded).sum()
 
-  gradient = jax.grad(loss)(params)
+  gradient = jax.jit(jax.grad(loss))(params)
   for part, leaves in gradient.items():
     if part not in ('heads', 'bases', 'mask'):
       assert all(leaf.any() for leaf in jax.tree.leaves(leaves)), part
@@ -145,8 +153,9 @@ def test_tokens_made_beforehand_are_those_made_on_the_way(name):
   rows = np.zeros((4, 30 // made.stride, tokens[0].shape[1]), np.int32)
   for row, found in enumerate(tokens):
     rows[row, : len(found)] = found
-  inline = np.asarray(encode(made, inputs))
-  ahead = np.asarray(encode(made, {**inputs, 'tokens': jnp.asarray(rows)}))
+  run = jax.jit(lambda batch: encode(made, batch))
+  inline = np.asarray(run(inputs))
+  ahead = np.asarray(run({**inputs, 'tokens': jnp.asarray(rows)}))
   assert inline.shape == (4, 10, 16)
   is_unit = packed['segment_ids'][:, ::3] > 0
   assert_close(ahead[is_unit], inline[is_unit], dtype=jnp.float32, length=30)

@@ -221,7 +221,7 @@ def test_kmers_are_above_chance_where_kmers_decide():
     _mean_task('mcc'), metrics.Bootstrap(), kmer.KmerConfig(ks=(3, 4))
   )
   assert score.low > 0.5
-  assert chosen in ('3-mers', '4-mers')
+  assert chosen.startswith(('3-mers', '4-mers'))
 
 
 @pytest.mark.parametrize('num_buckets', [64, 16])
