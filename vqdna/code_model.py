@@ -56,7 +56,7 @@ class Reader(nnx.Module):
   ) -> Float[Array, 'B U D']:
     answers = self.norm(self.filters(x, segment_ids))
     answers *= (segment_ids > 0)[..., None].astype(answers.dtype)
-    # After the maximum, where it costs a third.
+    # After the maximum: of fewer vectors.
     return self.projection(jax.nn.gelu(largest(answers, self.pool)))
 
 

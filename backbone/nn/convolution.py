@@ -39,7 +39,7 @@ def _move(x: Array, offset: int, *, fill: int) -> Array:
 def largest(x: Float[Array, 'B T D'], num: int) -> Float[Array, 'B U D']:
   """The maximum over each `num` vectors that follow each other.
 
-  XLA on CPU takes three times as long for the gradient of `max` over an axis.
+  XLA on CPU takes longer for the gradient of `max` over an axis.
   """
   return functools.reduce(jnp.maximum, [x[:, i::num] for i in range(num)])
 

@@ -8,9 +8,8 @@ in its workdir. Paper: VQDNA (arXiv:2405.10812); vqdna/README.md says what of
 this is published.
 
   :smoke  a dozen steps of a tiny model, seconds; checks that all parts fit
-  :cpu    1 M parameters: a convolution over words, the largest answers of three
-          bases, two layers of softmax attention (ours); 2 cores
-         
+  :cpu    0.9 M parameters: a convolution over words, the largest answers of
+          three bases, two layers of softmax attention (ours); 2 cores
   :103m   the published backbone (12 layers of softmax attention, width 768),
           steps, batch and rate; not yet run
 

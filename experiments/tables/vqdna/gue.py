@@ -4,7 +4,7 @@ VQDNA (arXiv:2405.10812) reports GUE with MCC, the mean of three runs. Published
 values: of DNABERT-2 (arXiv:2306.15006) its own; of VQDNA (HRQ) as BioArc
 (arXiv:2512.00283) and MergeDNA (arXiv:2511.14806) quote its tables, and those
 with a question mark from memory, which nothing at hand confirms. What we change
-at the tier cpu: a vocabulary of 1.7 M parameters and an encoder of 1 M.
+at the tier cpu: a vocabulary of 1.7 M parameters and an encoder of 0.9 M.
 """
 
 import pathlib

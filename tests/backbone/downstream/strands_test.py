@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from backbone.downstream import heads, network
+from backbone.downstream import finetune, heads, metrics, network
 from backbone.downstream.batches import Batches, BatchShape
 from backbone.downstream.finetune import FineTuneConfig, evaluate, fit
 from backbone.downstream.lora import LoRAConfig
@@ -49,6 +49,24 @@ def test_what_is_learnt_on_both_strands_is_found_on_the_other():
   both, _ = evaluate(_task(), encode, tiny(), BOTH)
   assert both.value > 0.7
   assert given.value < both.value - 0.3
+
+
+def test_scores_are_of_the_mean_of_both_strands():
+  """Turned around, a task scores the same."""
+  task = _task()
+  turned = dataclasses.replace(
+    task,
+    sequences=[central_dogma.reverse_complement(x) for x in task.sequences],
+  )
+  tuned = fit(task, encode, tiny(), dataclasses.replace(BOTH, epochs=2))
+  one, other = (
+    finetune._Fit(given, encode, tiny(), BOTH).score(
+      tuned.trained, 'test', metrics.Bootstrap(num_resamples=1)
+    )
+    for given in (task, turned)
+  )
+  assert one[1] == pytest.approx(other[1], rel=1e-5)
+  assert one[0].value == other[0].value
 
 
 def test_a_strand_is_drawn_for_each_example_and_pass():
