@@ -46,7 +46,7 @@ def get_table(
   """Data sets, vocabularies, runs and tasks."""
   folders = _FOLDERS.get(tier, gue.folders(tier))
   limits = tasks.LIMITS.get(tier) if tier == 'smoke' else None
-  first = {'train.steps': 200} if tier == 'cpu' else {}
+  first = {'train.steps': 200, **sources.FEW_ROWS} if tier == 'cpu' else {}
   second = {'train.steps': 200} if tier == 'cpu' else {}
   names = {name: f'ablation-{name}' for name in ('vqdna', *_VOCABULARIES)}
 

@@ -8,6 +8,8 @@ from experiments.tables import genomes
 
 Object = dict[str, Any]
 
+# Of vocabularies that only serve a comparison, whose own tables no page shows.
+FEW_ROWS = {'tables.leak.num_examples': 400, 'tables.health.max_rows': 16}
 STEPS = {'smoke': 12, 'cpu': 300, 'gpu': 20_000, 'pod': 500_000}
 CNN = {
   'model': {'name': 'backbone.downstream.cnn:CNNConfig'},

@@ -35,7 +35,11 @@ def get_table(
   """Data sets, vocabularies, runs and tasks."""
   folders = _FOLDERS.get(tier, ('virus/covid', *gue.GROUPS['tf_mouse']))
   limits = tasks.LIMITS.get(tier) if tier == 'smoke' else None
-  untrained = {'train.steps': 1, 'optimizer.warmup_steps': 0}
+  untrained = {
+    'train.steps': 1,
+    'optimizer.warmup_steps': 0,
+    **sources.FEW_ROWS,
+  }
   return {
     **sources.frame(
       data,
@@ -46,7 +50,9 @@ def get_table(
         sources.vocabulary(
           out, tier, name='vocabulary-random', changes=untrained
         ),
-        sources.vocabulary(out, tier, 'vq', name='vocabulary-vq'),
+        sources.vocabulary(
+          out, tier, 'vq', name='vocabulary-vq', changes=sources.FEW_ROWS
+        ),
       ),
     ),
     'title': 'VQDNA: tokenizers',
