@@ -126,6 +126,7 @@ def _finetune(tier: str) -> dict[str, Any]:
     return {
       **shared,
       'learning_rates': (2e-3,),
+      'weight_decay': 1.0,
       'epochs': 4,
       'min_updates': 400,
       'patience': 4,
