@@ -71,6 +71,8 @@ PARAMETER_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (r'table$', ('vocab', None)),
   (r'(merges/\d+|merge|unmerge|head|projection)/kernel$', (None, None)),
   (r'(translation|projector|embed|heads/\d+|bases)/kernel$', (None, None)),
+  (r'alignment/prototypes$', ('vocab', None)),
+  (r'(enter|place|query|key|value|output|weigh|inner)/kernel$', (None, None)),
   (r'(scale|bias|mask)$', (None,)),
   (r'convolution/kernel$', (None, None)),
   # Small beside their kernel, so one copy everywhere.

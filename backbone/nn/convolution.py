@@ -102,16 +102,32 @@ class ShortConvolution(nnx.Module):
 
 
 class Convolution(nnx.Module):
-  """A filter over all channels, `size` (odd) vectors wide, with a bias."""
+  """A filter over all channels, `size` (odd) vectors wide, with a bias.
 
-  def __init__(self, inputs: int, outputs: int, size: int, *, rngs: nnx.Rngs):
+  With a stride the filters stand on the middle of each so many vectors.
+  """
+
+  def __init__(
+    self,
+    inputs: int,
+    outputs: int,
+    size: int,
+    *,
+    stride: int = 1,
+    rngs: nnx.Rngs,
+  ):
     self.reach = size // 2
+    self.stride = stride
     self.projection = Linear((size, inputs), outputs, rngs=rngs)
     self.bias = nnx.Param(jnp.zeros(outputs))
 
   def __call__(
     self, x: Float[Array, 'B N _'], segment_ids: Int[Array, 'B N']
-  ) -> Float[Array, 'B N _']:
+  ) -> Float[Array, 'B M _']:
     offsets = range(-self.reach, self.reach + 1)
-    windows = jnp.stack([shift(x, segment_ids, i) for i in offsets], axis=2)
+    first = self.stride // 2
+    windows = jnp.stack(
+      [shift(x, segment_ids, i)[:, first :: self.stride] for i in offsets],
+      axis=2,
+    )
     return self.projection(windows) + self.bias[...].astype(x.dtype)

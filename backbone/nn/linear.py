@@ -46,7 +46,13 @@ def _product(x: Float[Array, '... I'], kernel: Float[Array, 'I O']):
 
 
 def _forward(x, kernel):
-  return x @ kernel, (x, kernel)
+  """Keeps what is asked for: of frozen weights no input, and the reverse."""
+  product = x.value @ kernel.value
+  kept = (
+    x.value if kernel.perturbed else None,
+    kernel.value if x.perturbed else None,
+  )
+  return product, kept
 
 
 def _backward(residuals, dy):
@@ -57,14 +63,15 @@ def _backward(residuals, dy):
   barrier.
   """
   x, kernel = residuals
+  dx = None if kernel is None else dy @ kernel.T
+  if x is None:
+    return dx, None
   rows = tuple(range(x.ndim - 1))
   contract = ((rows, rows), ((), ()))
   x, dy = jax.lax.optimization_barrier((x, dy))
   if x.shape[-1] <= dy.shape[-1]:
-    d_kernel = jax.lax.dot_general(x, dy, contract)
-  else:
-    d_kernel = jax.lax.dot_general(dy, x, contract).T
-  return dy @ kernel.T, d_kernel
+    return dx, jax.lax.dot_general(x, dy, contract)
+  return dx, jax.lax.dot_general(dy, x, contract).T
 
 
-_product.defvjp(_forward, _backward)
+_product.defvjp(_forward, _backward, symbolic_zeros=True)

@@ -90,7 +90,7 @@ def abstract_state(
   shardings = TrainState(
     params=param_specs(shapes.params, mesh, rules),
     opt_state=param_specs(shapes.opt_state, mesh, rules),
-    aux=jax.tree.map(lambda _: replicated(mesh), shapes.aux),
+    aux=_aux_specs(shapes.aux, mesh, rules),
     step=replicated(mesh),
     failed_at=replicated(mesh),
   )
@@ -100,6 +100,16 @@ def abstract_state(
     shardings,
   )
   return graphdef, placed
+
+
+def _aux_specs(aux: PyTree, mesh: Mesh, rules: AxisRules) -> PyTree:
+  """Weights below the key 'frozen' lie like parameters; a copy of the rest."""
+  if isinstance(aux, tuple) and not hasattr(aux, '_fields'):
+    return tuple(_aux_specs(part, mesh, rules) for part in aux)
+  placed = jax.tree.map(lambda _: replicated(mesh), aux)
+  if isinstance(aux, dict) and 'frozen' in aux:
+    placed = {**placed, 'frozen': param_specs(aux['frozen'], mesh, rules)}
+  return placed
 
 
 def make_create(

@@ -1,7 +1,7 @@
 """What GTA asks of a language model, and what its decoders share."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ class Past(NamedTuple):
   is_token: Bool[Array, 'B S']
 
 
+@runtime_checkable
 class Decoder(Protocol):
   """A causal language model."""
 

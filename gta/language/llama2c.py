@@ -4,8 +4,10 @@ A header of seven int32 (width, hidden, layers, heads, groups, tokens, context),
 then float32 weights, matrices as [outputs, inputs].
 """
 
+import functools
 import itertools
 import pathlib
+import re
 import struct
 from collections.abc import Sequence
 
@@ -21,6 +23,8 @@ from gta.language.llama import Llama, LlamaConfig
 START, END = 1, 2
 _NUM_SPECIAL = 3
 _HEADER = struct.Struct('7i')
+# No piece goes on behind a blank, so that words are joined apart.
+_WORD = re.compile(r' ?[^ ]+| ')
 
 
 def load(path: str | pathlib.Path) -> Llama:
@@ -47,7 +51,7 @@ def load(path: str | pathlib.Path) -> Llama:
       vocabulary=abs(tokens),
       rope_base=10_000.0,
       is_tied=tokens > 0,
-      remat='none',
+      remat='block',
     )
   except (ValueError, ZeroDivisionError) as error:
     raise InputError(f'{path}: {error}; is it a llama2.c model?') from error
@@ -153,12 +157,16 @@ class Vocabulary:
       self._scores.append(score)
       at += size
     self._number = {piece: i for i, piece in enumerate(self.pieces)}
+    self._joined = functools.cache(self._join)
 
   def encode(self, text: str) -> list[int]:
     """Tokens of a text, the start before it."""
-    letters = (' ' + text).encode() if text else b''
+    words = _WORD.findall(' ' + text if text else '')
+    return [START, *(token for word in words for token in self._joined(word))]
+
+  def _join(self, word: str) -> list[int]:
     tokens = []
-    for letter in letters.decode():
+    for letter in word:
       piece = letter.encode()
       # An unknown letter is its bytes, which come after the special tokens.
       tokens += (
@@ -173,7 +181,7 @@ class Vocabulary:
       ]
       known = [i for i, token in enumerate(joined) if token is not None]
       if not known:
-        return [START, *tokens]
+        return tokens
       best = max(known, key=lambda i: (self._scores[joined[i]], -i))
       tokens[best : best + 2] = [joined[best]]
 

@@ -1,0 +1,1 @@
+"""Genes with their surroundings, a measured value and a text each."""

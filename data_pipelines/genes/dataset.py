@@ -1,0 +1,237 @@
+"""Batches of genes for the training loop: windows, prompts and values."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from data_pipelines.errors import InputError
+from data_pipelines.genes.gene import GeneSet, cut
+
+Prompt = Literal['own', 'shuffled', 'none']
+Batch = dict[str, np.ndarray]
+# From tokens [n, P], and which of them are, to arrays of n rows by name.
+PromptReader = Callable[[np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+  """What a language model reads a text as."""
+
+  def encode(self, text: str) -> list[int]:
+    """Tokens, the start before them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneWindows:
+  """Genes, and how they become batches.
+
+  Attributes:
+    genes: Reads them.
+    split: Which of them train, tune and test.
+    tokenizer: Of the language model; None makes no prompts.
+    before: Bases upstream of a gene's anchor, a multiple of three.
+    after: Bases from the anchor on, a multiple of three.
+    batch_size: Genes in a batch, over all processes.
+    seed: Of the order, and of whose prompt a gene has if they are shuffled.
+    prompt: The gene's own text, that of another gene of its split (a control),
+      or none.
+    template: Of the prompt, around '{text}'.
+    max_prompt: Tokens of a prompt; a longer text is cut off behind.
+    prompt_reader: Makes more arrays of prompts, of all genes at once, of which
+      each batch has its rows.
+  """
+
+  genes: Callable[[], GeneSet]
+  split: Callable[[GeneSet], Shaped[np.ndarray, 'e']]
+  tokenizer: Tokenizer | None = None
+  before: int = 768
+  after: int = 2_304
+  batch_size: int = 64
+  seed: int = 0
+  prompt: Prompt = 'own'
+  template: str = '{text}'
+  max_prompt: int = 128
+  prompt_reader: PromptReader | None = None
+
+  def __post_init__(self):
+    if self.prompt not in get_args(Prompt):
+      raise InputError(
+        f'prompt={self.prompt!r}: give one of {", ".join(get_args(Prompt))}'
+      )
+    if self.before % 3 or self.after % 3 or self.before + self.after < 3:
+      raise InputError(
+        f'before={self.before} and after={self.after}: give multiples of three'
+      )
+    if '{text}' not in self.template:
+      raise InputError(f'template={self.template!r} has no {{text}} in it')
+
+  @functools.cached_property
+  def found(self) -> GeneSet:
+    """The genes."""
+    return self.genes()
+
+  @functools.cached_property
+  def split_of(self) -> Shaped[np.ndarray, 'e']:
+    """Of each gene; '' is none."""
+    split = self.split(self.found)
+    for name in ('train', 'validation', 'test'):
+      if not (split == name).any():
+        raise InputError(f'no gene is in the split {name!r}; change data.split')
+    return split
+
+  @functools.cached_property
+  def scale(self) -> tuple[float, float]:
+    """Mean and standard deviation of the values that train."""
+    values = np.array([gene.value for gene in self.found.genes])
+    values = values[self.split_of == 'train']
+    return float(values.mean()), float(values.std()) or 1.0
+
+  def manifest_hash(self) -> str:
+    """Of all genes with their splits."""
+    digest = hashlib.sha256()
+    for gene, split in zip(self.found.genes, self.split_of, strict=True):
+      digest.update(repr((gene, str(split))).encode())
+    for name, contig in sorted(self.found.contigs.items()):
+      digest.update(name.encode() + contig.tobytes())
+    return digest.hexdigest()
+
+  def train(
+    self, *, process_id: int = 0, num_processes: int = 1
+  ) -> 'GeneBatches':
+    """Endless batches of the genes that train: this process's rows of each."""
+    rows = self._local_rows(process_id, num_processes)
+    return GeneBatches(self, np.flatnonzero(self.split_of == 'train'), rows)
+
+  def evaluation(
+    self,
+    split: str = 'validation',
+    *,
+    max_rows: int | None = None,
+    process_id: int = 0,
+    num_processes: int = 1,
+  ) -> list[tuple[str, list[Batch]]]:
+    """All genes of a split, or `max_rows` of them spread evenly.
+
+    The last batch is filled up with genes of weight 0.
+    """
+    rows = self._local_rows(process_id, num_processes)
+    index = np.flatnonzero(self.split_of == split)
+    if max_rows is not None and max_rows < index.size:
+      index = index[np.arange(max_rows) * index.size // max_rows]
+    filled = -(-index.size // self.batch_size) * self.batch_size
+    order = np.pad(index, (0, filled - index.size), constant_values=-1)
+    batches = [
+      self.batch(order[first + rows.start : first + rows.stop])
+      for first in range(0, filled, self.batch_size)
+    ]
+    return [(split, batches)]
+
+  def batch(self, index: Int[np.ndarray, '_']) -> Batch:
+    """The genes of these numbers; below 0 is none.
+
+    Returns:
+      sequence, segment_ids, positions and codon_phase [B, N]; prompt and
+      is_prompt [B, P], filled up in front; value (standardized), weight and
+      gene [B, 1].
+    """
+    examples = [self._example(max(i, 0)) for i in index.tolist()]
+    batch = {
+      name: np.stack([e[name] for e in examples]) for name in examples[0]
+    }
+    batch['weight'] = (index >= 0).astype(np.float32)[:, None]
+    batch['gene'] = index.astype(np.int32)[:, None]
+    return batch
+
+  def _example(self, number: int) -> Batch:
+    gene = self.found.genes[number]
+    window = cut(self.found, gene, self.before, self.after)
+    mean, deviation = self.scale
+    length = window.sequence.size
+    example = {
+      'sequence': window.sequence,
+      'segment_ids': window.is_inside.astype(np.int32),
+      'positions': np.arange(length, dtype=np.int32),
+      'codon_phase': window.codon_phase,
+      'value': np.array([(gene.value - mean) / deviation], np.float32),
+    }
+    if self.tokenizer is not None and self.prompt != 'none':
+      whose = self._whose[number]
+      example |= {name: x[whose] for name, x in self._prompts.items()}
+    return example
+
+  @functools.cached_property
+  def _prompts(self) -> Mapping[str, np.ndarray]:
+    """Of every gene its own: tokens, filled up in front, and what they are."""
+    size = self.max_prompt
+    tokens = np.zeros((len(self.found.genes), size), np.int32)
+    is_token = np.zeros(tokens.shape, bool)
+    for row, gene in enumerate(self.found.genes):
+      text = self.template.format(text=gene.text)
+      found = self.tokenizer.encode(text)[:size]
+      tokens[row, size - len(found) :] = found
+      is_token[row, size - len(found) :] = True
+    more = self.prompt_reader(tokens, is_token) if self.prompt_reader else {}
+    return {'prompt': tokens, 'is_prompt': is_token, **more}
+
+  @functools.cached_property
+  def _whose(self) -> Int[np.ndarray, '_']:
+    """Of each gene, the gene whose prompt it has: one of its split."""
+    whose = np.arange(len(self.found.genes))
+    if self.prompt == 'shuffled':
+      rng = np.random.default_rng(self.seed)
+      for split in np.unique(self.split_of):
+        members = rng.permutation(np.flatnonzero(self.split_of == split))
+        whose[members] = np.roll(members, 1)
+    return whose
+
+  def _local_rows(self, process_id: int, num_processes: int) -> range:
+    if self.batch_size % num_processes:
+      raise InputError(
+        f'batch_size={self.batch_size} cannot be divided among '
+        f'{num_processes} processes; give a multiple'
+      )
+    size = self.batch_size // num_processes
+    return range(process_id * size, (process_id + 1) * size)
+
+
+class GeneBatches:
+  """Endless batches, anew shuffled in each epoch; its state is a number."""
+
+  def __init__(
+    self, data: GeneWindows, index: Int[np.ndarray, '_'], rows: range
+  ):
+    self._data = data
+    self._index = index
+    self._rows = rows
+    self._order = functools.lru_cache(maxsize=2)(self._shuffle)
+    self._next_batch = 0
+
+  def __iter__(self) -> Iterator[Batch]:
+    return self
+
+  def __next__(self) -> Batch:
+    first = self._next_batch * self._data.batch_size
+    places = first + np.arange(self._rows.start, self._rows.stop)
+    self._next_batch += 1
+    return self._data.batch(np.array([self._at(p) for p in places.tolist()]))
+
+  def _at(self, place: int) -> int:
+    epoch, at = divmod(place, self._index.size)
+    return int(self._index[self._order(epoch)[at]])
+
+  def _shuffle(self, epoch: int) -> Int[np.ndarray, '_']:
+    rng = np.random.default_rng([self._data.seed, epoch])
+    return rng.permutation(self._index.size)
+
+  def get_state(self) -> dict[str, int]:
+    """What `set_state` of any iterator over the same data needs."""
+    return {'next_batch': self._next_batch}
+
+  def set_state(self, state: Mapping[str, Any]) -> None:
+    """Goes on at the batch that the state names."""
+    self._next_batch = int(state['next_batch'])

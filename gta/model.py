@@ -1,0 +1,248 @@
+"""GTA: a value of a gene from its sequence, said in words, and its text."""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from backbone.array_types import Array, Batch, Bool, Float, PRNGKey
+from backbone.nn.linear import Linear
+from backbone.nn.norm import LayerNorm
+from gta.alignment import Alignment, AlignmentConfig
+from gta.language.decoder import Decoder, Past, attend
+
+# What stands between aligned sections and the head: the language model, one
+# trained layer of attention in its place, or nothing.
+Between = Literal['language', 'attention', 'nothing']
+Pooling = Literal['attention', 'flatten']
+
+
+@dataclasses.dataclass(frozen=True)
+class GTAConfig:
+  """Settings; none is published.
+
+  Attributes:
+    trunk: Makes bins of a batch: has `build(key)` and `width`.
+    alignment: From sections to words.
+    section_bins: Bins of a section.
+    section_bases: Bases of a section.
+    before: Bases of a window that lie before the gene.
+    between: See `Between`; the last two are controls.
+    num_readouts: Learnt tokens behind the sections, whose states the head
+      reads beside theirs.
+    has_sections: False reads the prompt alone (a control).
+    pooling: Of the states: weighted, which says what sections matter, or all
+      of them side by side, as Time-LLM has it.
+    head_width: Of the layer before the value; 0 is none.
+    section_dropout: Share of the sections that a training step does not see.
+  """
+
+  trunk: Any
+  alignment: AlignmentConfig
+  section_bins: int = 8
+  section_bases: int = 96
+  before: int = 768
+  between: Between = 'language'
+  num_readouts: int = 1
+  has_sections: bool = True
+  pooling: Pooling = 'attention'
+  head_width: int = 0
+  section_dropout: float = 0.0
+
+  def __post_init__(self):
+    for name, known in (('between', Between), ('pooling', Pooling)):
+      if getattr(self, name) not in get_args(known):
+        raise ValueError(
+          f'{name} {getattr(self, name)!r} is none of {get_args(known)}'
+        )
+    if not 0 <= self.section_dropout < 1:
+      raise ValueError(
+        f'section_dropout {self.section_dropout}; it must be in [0, 1)'
+      )
+    if not self.has_sections and not self.num_readouts:
+      raise ValueError('without sections there must be num_readouts')
+
+
+class Prediction(NamedTuple):
+  """What a gene's value is, and why.
+
+  Attributes:
+    value: Standardized.
+    section_weights: Of the head's attention; with 'flatten' alike.
+    word_weights: Of each prototype for each section; None of a linear aligner.
+  """
+
+  value: Float[Array, 'B']
+  section_weights: Float[Array, 'B S']
+  word_weights: Float[Array, 'B H S _'] | None
+
+
+class GTA(nnx.Module):
+  """Everything that is trained; the language model is given to each call."""
+
+  def __init__(
+    self,
+    config: GTAConfig,
+    words: Float[Array, 'V D'],
+    num_sections: int,
+    *,
+    key: PRNGKey,
+  ):
+    """Draws the weights.
+
+    Args:
+      config: Settings.
+      words: Input embeddings of the language model.
+      num_sections: Of a window.
+      key: Of all that is drawn.
+    """
+    trunk_key, alignment_key, key = jax.random.split(key, 3)
+    rngs, width = nnx.Rngs(key), words.shape[1]
+    is_read = config.has_sections
+    self.trunk = config.trunk.build(trunk_key) if is_read else None
+    self.alignment = (
+      Alignment(config.alignment, words, key=alignment_key) if is_read else None
+    )
+    scale = jnp.sqrt(jnp.square(words).mean())
+    shape = config.num_readouts, width
+    drawn = scale * jax.random.normal(rngs.params(), shape)
+    self.readout_table = nnx.Param(drawn)
+    self.attention = (
+      Mixing(width, rngs=rngs) if config.between == 'attention' else None
+    )
+    num_states = config.num_readouts + num_sections * is_read
+    is_flat = config.pooling == 'flatten'
+    self.norm = LayerNorm(width)
+    self.enter = None if is_flat else Linear(width, width, rngs=rngs)
+    self.weigh = None if is_flat else Linear(width, 1, rngs=rngs)
+    head = config.head_width
+    inputs = (num_states, width) if is_flat else width
+    self.inner = Linear(inputs, head, rngs=rngs) if head else None
+    self.output = Linear(head or inputs, 1, rngs=rngs)
+    self.bias = nnx.Param(jnp.zeros(1))
+    self.config = config
+
+  def __call__(
+    self,
+    batch: Batch,
+    language: Decoder,
+    words: Float[Array, 'V D'],
+    key: PRNGKey | None = None,
+  ) -> Prediction:
+    """Values of the genes of a batch.
+
+    Args:
+      batch: As `GeneWindows` makes it.
+      language: Frozen.
+      words: Its input embeddings.
+      key: Of the sections that are left out; None leaves none out.
+    """
+    config, rows = self.config, len(batch['segment_ids'])
+    readouts = jnp.broadcast_to(
+      self.readout_table[...], (rows, *self.readout_table.shape)
+    )
+    tokens, is_token, word_weights = [], [], None
+    if config.has_sections:
+      sections, is_inside = self._sections(batch)
+      aligned = self.alignment(sections, self._distance(sections), words)
+      if key is not None and config.section_dropout:
+        share = 1 - config.section_dropout
+        is_inside &= jax.random.bernoulli(key, share, is_inside.shape)
+      tokens, is_token = [aligned.tokens], [is_inside]
+      word_weights = aligned.weights
+    x = jnp.concatenate([*tokens, readouts], axis=1)
+    is_token = jnp.concatenate(
+      [*is_token, jnp.ones(readouts.shape[:2], bool)], axis=1
+    )
+    states = self._between(x, is_token, batch, language)
+    value, weights = self._head(self.norm(states), is_token)
+    num_sections = x.shape[1] - config.num_readouts
+    return Prediction(value, weights[:, :num_sections], word_weights)
+
+  def _sections(
+    self, batch: Batch
+  ) -> tuple[Float[Array, 'B S C'], Bool[Array, 'B S']]:
+    """Means over bins, and whether any of a section is on the contig."""
+    num = self.config.section_bins
+    bins = self.trunk(batch)
+    rows, number, width = bins.shape
+    sections = bins.reshape(rows, number // num, num, width).mean(2)
+    inside = batch['segment_ids'].reshape(rows, number // num, -1)
+    return sections, (inside > 0).any(-1)
+
+  def _distance(self, sections: Float[Array, 'B S C']) -> Float[Array, 'B S']:
+    size = self.config.section_bases
+    middle = (jnp.arange(sections.shape[1]) + 0.5) * size - self.config.before
+    return jnp.broadcast_to(middle, sections.shape[:2])
+
+  def _between(
+    self,
+    x: Float[Array, 'B T D'],
+    is_token: Bool[Array, 'B T'],
+    batch: Batch,
+    language: Decoder,
+  ) -> Float[Array, 'B T D']:
+    """States of sections and read-outs, the prompt before them."""
+    if self.config.between == 'nothing':
+      return x
+    if self.config.between == 'attention':
+      return self.attention(x, is_token)
+    past = _past(batch, language)
+    return language(x, is_token, past)[0].astype(jnp.float32)
+
+  def _head(
+    self, states: Float[Array, 'B T D'], is_token: Bool[Array, 'B T']
+  ) -> tuple[Float[Array, 'B'], Float[Array, 'B T']]:
+    if self.weigh is None:
+      x = states * is_token[..., None]
+      weights = is_token / is_token.sum(-1, keepdims=True)
+    else:
+      scores = self.weigh(jnp.tanh(self.enter(states)))[..., 0]
+      scores = jnp.where(is_token, scores, jnp.finfo(scores.dtype).min)
+      weights = jax.nn.softmax(scores)
+      x = jnp.einsum('bt,btd->bd', weights, states)
+    if self.inner is not None:
+      x = jax.nn.gelu(self.inner(x))
+    return (self.output(x) + self.bias[...])[:, 0], weights
+
+
+def _past(batch: Batch, language: Decoder) -> Past | None:
+  """Of the prompt: as `PromptCache` read it, or read now.
+
+  It depends on no trained weight: nothing is kept for a backward pass.
+  """
+  if 'prompt' not in batch:
+    return None
+  if 'prompt_past' not in batch:
+    return language(language.embed(batch['prompt']), batch['is_prompt'])[1]
+  keys, values = jnp.moveaxis(batch['prompt_past'], 0, 2)
+  return Past(keys, values, batch['is_prompt'])
+
+
+class Mixing(nnx.Module):
+  """One layer of attention, trained: what a language model must beat."""
+
+  def __init__(self, width: int, *, rngs: nnx.Rngs, num_heads: int = 4):
+    heads = num_heads, width // num_heads
+    self.norm = LayerNorm(width)
+    self.query_heads_in = Linear(width, heads, rngs=rngs)
+    self.key_heads_in = Linear(width, heads, rngs=rngs)
+    self.value_heads_in = Linear(width, heads, rngs=rngs)
+    self.heads_out = Linear(heads, width, rngs=rngs)
+
+  def __call__(
+    self, x: Float[Array, 'B T D'], is_token: Bool[Array, 'B T']
+  ) -> Float[Array, 'B T D']:
+    normal = self.norm(x)
+    sees = jnp.broadcast_to(
+      is_token[:, None], (*is_token.shape, is_token.shape[1])
+    )
+    mixed = attend(
+      self.query_heads_in(normal),
+      self.key_heads_in(normal),
+      self.value_heads_in(normal),
+      sees,
+    )
+    return x + self.heads_out(mixed)
