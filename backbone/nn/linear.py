@@ -46,13 +46,7 @@ def _product(x: Float[Array, '... I'], kernel: Float[Array, 'I O']):
 
 
 def _forward(x, kernel):
-  """Keeps what is asked for: of frozen weights no input, and the reverse."""
-  product = x.value @ kernel.value
-  kept = (
-    x.value if kernel.perturbed else None,
-    kernel.value if x.perturbed else None,
-  )
-  return product, kept
+  return x @ kernel, (x, kernel)
 
 
 def _backward(residuals, dy):
@@ -63,15 +57,14 @@ def _backward(residuals, dy):
   barrier.
   """
   x, kernel = residuals
-  dx = None if kernel is None else dy @ kernel.T
-  if x is None:
-    return dx, None
   rows = tuple(range(x.ndim - 1))
   contract = ((rows, rows), ((), ()))
   x, dy = jax.lax.optimization_barrier((x, dy))
   if x.shape[-1] <= dy.shape[-1]:
-    return dx, jax.lax.dot_general(x, dy, contract)
-  return dx, jax.lax.dot_general(dy, x, contract).T
+    d_kernel = jax.lax.dot_general(x, dy, contract)
+  else:
+    d_kernel = jax.lax.dot_general(dy, x, contract).T
+  return dy @ kernel.T, d_kernel
 
 
-_product.defvjp(_forward, _backward, symbolic_zeros=True)
+_product.defvjp(_forward, _backward)
