@@ -19,6 +19,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
 
   try:
     table, out = _read(argv)
+    if 'page' in table:
+      return _prepare(table, out) or _write_page(table, out, argv)
     code = _prepare(table, out) or _train(table, out)
     if code:
       return code
@@ -59,6 +62,20 @@ def main(argv: Sequence[str]) -> int:
       table, cells, table_cells.folder_of(table, out), ' '.join(argv[1:])
     )
   )
+  return 0
+
+
+def _write_page(table: Table, out: pathlib.Path, argv: Sequence[str]) -> int:
+  """Of a table that compares what its steps have left."""
+  from backbone.train import checkpoint
+
+  stamp = time.strftime('%Y-%m-%d', time.gmtime())
+  head = (
+    f'{stamp}, commit {checkpoint.code_version()}, tier {table["tier"]}.\n\n'
+    f'```bash\npython -m experiments.reproduce {" ".join(argv[1:])}\n```'
+  )
+  page = common.build(table['page'], 'page')
+  print(page.write(out / 'tables' / table['name'], head))
   return 0
 
 
@@ -98,6 +115,11 @@ def _read(argv: Sequence[str]) -> tuple[Table, pathlib.Path]:
   data = pathlib.Path(values.data).resolve()
   table = module.get_table(data, out, values.tier)
   _check_data(table, data)
+  if 'page' in table:
+    if values.evaluation:
+      raise common.ConfigError(f'{name} has one evaluation; leave it out')
+    common.check(table['page'], 'page')
+    return {'name': name, 'tier': values.tier, **table}, out
   evaluation = values.evaluation or table.get('evaluation', 'probe')
   chosen = {'evaluation': evaluation, 'cells': table['cells'][evaluation]}
   common.check(chosen['cells'], 'cells')
@@ -123,7 +145,7 @@ def _check_data(table: Table, data: pathlib.Path) -> None:
 
 def _files(table: Table, data: pathlib.Path) -> Iterator[pathlib.Path]:
   """Every path below `data` that a task names."""
-  parts = [entry['task'] for entry in table['tasks'].values()]
+  parts = [entry['task'] for entry in table.get('tasks', {}).values()]
   while parts:
     part = parts.pop(0)
     if isinstance(part, Mapping):

@@ -29,7 +29,12 @@ ABSENT = {
   'vqdna/ablations': ('gpu', 'pod'),
 }
 TIERS = pytest.mark.parametrize('tier', reproduce.TIERS)
-TABLE = pytest.mark.parametrize('name', NAMES)
+EVERY = pytest.mark.parametrize('name', NAMES)
+# Those that compare what runs left, and have no cells.
+PAGES = tuple(name for name in NAMES if name.startswith('gta/'))
+TABLE = pytest.mark.parametrize(
+  'name', [name for name in NAMES if name not in PAGES]
+)
 
 
 def _module(name):
@@ -73,7 +78,7 @@ def test_runs_take_their_changes_and_are_recognised_when_finished(name, tier):
 
 
 @TIERS
-@TABLE
+@EVERY
 def test_steps_are_commands_that_exist(name, tier):
   for step in _table(name, tier)['steps']:
     spec = importlib.util.find_spec(step['module'])
@@ -106,7 +111,7 @@ def test_published_values_have_a_source_and_a_line(name, tier):
 
 
 @TIERS
-@TABLE
+@EVERY
 def test_the_data_are_at_hand_or_missed_in_one_line(name, tier):
   data = data_path('README.md').parent.resolve()
   table = _table(name, tier, data)
@@ -121,7 +126,7 @@ def test_the_data_are_at_hand_or_missed_in_one_line(name, tier):
   assert str(path) in str(error.value) and what in str(error.value)
 
 
-@TABLE
+@EVERY
 def test_an_empty_data_folder_ends_the_command_at_once(name, tmp_path, capsys):
   data, out = tmp_path / 'data', tmp_path / 'out'
   data.mkdir()
@@ -130,6 +135,22 @@ def test_an_empty_data_folder_ends_the_command_at_once(name, tmp_path, capsys):
   lines = capsys.readouterr().err.splitlines()
   assert len(lines) == 1
   assert lines[0].startswith(f'error: {data.resolve()}/')
+
+
+@pytest.mark.parametrize('name', PAGES)
+def test_a_page_compares_columns_that_are_there(name):
+  page = _table(name, 'cpu')['page']
+  common.check(page, 'page')
+  columns = {*page['runs'], *page['baselines']}
+  for one, other, what in page['differences']:
+    assert {one, other} <= columns and what
+  folds = {len(folders) for folders in page['runs'].values()}
+  assert folds == {len(page['data'])}
+  made = {step['creates'] for step in _table(name, 'cpu')['steps']}
+  for folders in page['runs'].values():
+    for folder in folders:
+      wanted = pathlib.Path(folder).relative_to('/out') / 'finished.json'
+      assert wanted.as_posix() in made
 
 
 def test_a_reader_may_make_its_task_at_once_or_when_called(tmp_path):

@@ -1,0 +1,1 @@
+"""Windows of genomes with measured tracks along them."""

@@ -1,0 +1,262 @@
+"""Windows with tracks in the format of Borzoi (doi:10.1038/s41588-024-02053-6).
+
+A folder has targets.txt, statistics.json and tfrecords/SPLIT-NUMBER.tfr. Bins
+lie in the middle of a window; crop_bp bases on either side have none.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from data_pipelines import central_dogma
+from data_pipelines.errors import InputError
+from data_pipelines.readers import tfrecord
+from data_pipelines.tasks import table
+
+Batch = dict[str, np.ndarray]
+# What the loop calls a split, and what files do.
+_FILES = {'train': 'train', 'validation': 'valid', 'test': 'test'}
+_COLUMNS = ('identifier', 'strand_pair', 'description')
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackWindows:
+  """Windows of one genome, and how they become batches.
+
+  Attributes:
+    path: The folder.
+    assays: Beginnings of the descriptions of the tracks that are read, before
+      their first colon; () reads all.
+    batch_size: Windows in a batch, over all processes.
+    seed: Of order and strands.
+    both_strands: Whether training reads a window on a strand drawn for it,
+      tracks of strands swapped.
+  """
+
+  path: str
+  assays: tuple[str, ...] = ()
+  batch_size: int = 2
+  seed: int = 0
+  both_strands: bool = True
+
+  @functools.cached_property
+  def sizes(self) -> Mapping[str, Any]:
+    """What statistics.json says."""
+    file = Path(self.path) / 'statistics.json'
+    try:
+      return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+      raise InputError(f'{file}: cannot be read as JSON ({error})') from error
+
+  @functools.cached_property
+  def tracks(self) -> tuple[str, ...]:
+    """Descriptions of the tracks that are read."""
+    return tuple(self._targets[i][2] for i in self._chosen.tolist())
+
+  @functools.cached_property
+  def _targets(self) -> list[tuple[str, int, str]]:
+    path = Path(self.path) / 'targets.txt'
+    found = [
+      (
+        row.text('identifier'),
+        row.integer('strand_pair'),
+        row.text('description'),
+      )
+      for row in table.read(path, _COLUMNS, delimiter='\t')
+    ]
+    if len(found) != self.sizes['num_targets']:
+      raise InputError(
+        f'{path}: {len(found)} tracks, statistics.json says '
+        f'{self.sizes["num_targets"]}'
+      )
+    return found
+
+  @functools.cached_property
+  def _chosen(self) -> Int[np.ndarray, 't']:
+    names = [description.split(':')[0] for _, _, description in self._targets]
+    known = sorted(set(names))
+    if unknown := sorted(set(self.assays) - set(known)):
+      raise InputError(
+        f'{self.path}/targets.txt: no track of {unknown[0]}; there are '
+        f'{", ".join(known)}'
+      )
+    is_read = [not self.assays or name in self.assays for name in names]
+    return np.flatnonzero(is_read)
+
+  @functools.cached_property
+  def _opposite(self) -> Int[np.ndarray, 't']:
+    """Of each track that is read, the one of the other strand."""
+    place = {track: at for at, track in enumerate(self._chosen.tolist())}
+    return np.array([place[self._targets[i][1]] for i in self._chosen.tolist()])
+
+  def windows(
+    self, split: str
+  ) -> tuple[UInt8[np.ndarray, 'w n'], Float[np.ndarray, 'w m t']]:
+    """All windows of a split: bases 0..4 and tracks."""
+    if split not in self._read:
+      self._read[split] = self._read_split(split)
+    return self._read[split]
+
+  @functools.cached_property
+  def _read(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    return {}
+
+  def _read_split(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+    folder = Path(self.path) / 'tfrecords'
+    files = sorted(folder.glob(f'{_FILES[split]}-*.tfr'), key=_number)
+    if not files:
+      raise InputError(f'{folder}: there is no {_FILES[split]}-0.tfr')
+    length = self.sizes['seq_length']
+    shape = self.sizes['target_length'], self.sizes['num_targets']
+    sequences, targets = [], []
+    for file in files:
+      for number, features in enumerate(tfrecord.read_examples(file), 1):
+        where = f'{file}, record {number}'
+        sequence = _array(features, 'sequence', np.uint8, (length,), where)
+        target = _array(features, 'target', np.float16, shape, where)
+        if sequence.max(initial=0) > 4:
+          raise InputError(
+            f'{where}: base {sequence.max()}; A C G T N are 0 to 4'
+          )
+        sequences.append(sequence)
+        targets.append(target[:, self._chosen].astype(np.float32))
+    return np.stack(sequences), np.stack(targets)
+
+  def manifest_hash(self) -> str:
+    """Of every window that is read."""
+    digest = hashlib.sha256('\n'.join(self.tracks).encode())
+    for split in ('train', 'validation'):
+      for array in self.windows(split):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+  def train(
+    self, *, process_id: int = 0, num_processes: int = 1
+  ) -> 'TrackBatches':
+    """Endless batches of training windows: this process's rows of each."""
+    return TrackBatches(self, self._local_rows(process_id, num_processes))
+
+  def evaluation(
+    self,
+    split: str = 'validation',
+    *,
+    max_rows: int | None = None,
+    process_id: int = 0,
+    num_processes: int = 1,
+  ) -> list[tuple[str, list[Batch]]]:
+    """The windows of a split in order, at most `max_rows` of them."""
+    rows = self._local_rows(process_id, num_processes)
+    number = len(self.windows(split)[0])
+    number = number if max_rows is None else min(max_rows, number)
+    order = np.arange(-(-number // self.batch_size) * self.batch_size)
+    order[number:] = -1
+    return [
+      (
+        split,
+        [
+          self.batch(split, order[first + rows.start : first + rows.stop])
+          for first in range(0, order.size, self.batch_size)
+        ],
+      )
+    ]
+
+  def batch(
+    self,
+    split: str,
+    index: Int[np.ndarray, '_'],
+    is_reverse: np.ndarray | None = None,
+  ) -> Batch:
+    """Windows of these numbers; below 0 is none.
+
+    Returns:
+      sequence, segment_ids, positions and codon_phase (none) [B, N]; target
+      [B, M, T], weight [B, 1].
+    """
+    sequences, targets = self.windows(split)
+    sequence, target = sequences[index], targets[index]
+    for row in np.flatnonzero([] if is_reverse is None else is_reverse):
+      sequence[row] = central_dogma.reverse_complement(sequence[row])
+      target[row] = target[row, ::-1][:, self._opposite]
+    shape = sequence.shape
+    return {
+      'sequence': sequence,
+      'segment_ids': np.ones(shape, np.int32),
+      'positions': np.broadcast_to(np.arange(shape[1], dtype=np.int32), shape),
+      'target': target,
+      'weight': (index >= 0).astype(np.float32)[:, None],
+    }
+
+  def _local_rows(self, process_id: int, num_processes: int) -> range:
+    if self.batch_size % num_processes:
+      raise InputError(
+        f'batch_size={self.batch_size} cannot be divided among '
+        f'{num_processes} processes; give a multiple'
+      )
+    size = self.batch_size // num_processes
+    return range(process_id * size, (process_id + 1) * size)
+
+
+class TrackBatches:
+  """Endless batches, anew shuffled in each epoch; its state is a number."""
+
+  def __init__(self, data: TrackWindows, rows: range):
+    self._data = data
+    self._rows = rows
+    self._next_batch = 0
+
+  def __iter__(self) -> 'TrackBatches':
+    return self
+
+  def __next__(self) -> Batch:
+    data = self._data
+    first = self._next_batch * data.batch_size
+    places = [first + row for row in self._rows]
+    self._next_batch += 1
+    drawn = [self._draw(place) for place in places]
+    index, is_reverse = (np.array(part) for part in zip(*drawn, strict=True))
+    return data.batch('train', index, is_reverse)
+
+  def _draw(self, place: int) -> tuple[int, bool]:
+    number = len(self._data.windows('train')[0])
+    epoch, at = divmod(place, number)
+    rng = np.random.default_rng([self._data.seed, epoch])
+    index = int(rng.permutation(number)[at])
+    is_reverse = rng.random(number)[at] < 0.5 and self._data.both_strands
+    return index, bool(is_reverse)
+
+  def get_state(self) -> dict[str, int]:
+    """What `set_state` of any iterator over the same data needs."""
+    return {'next_batch': self._next_batch}
+
+  def set_state(self, state: Mapping[str, Any]) -> None:
+    """Goes on at the batch that the state names."""
+    self._next_batch = int(state['next_batch'])
+
+
+def _number(path: Path) -> int:
+  return int(path.stem.rpartition('-')[2])
+
+
+def _array(
+  features: Mapping[str, bytes],
+  name: str,
+  dtype: type,
+  shape: tuple[int, ...],
+  where: str,
+) -> np.ndarray:
+  if name not in features:
+    raise InputError(f'{where}: no feature {name!r}; is this of Borzoi?')
+  values = np.frombuffer(features[name], dtype)
+  if values.size != np.prod(shape):
+    raise InputError(
+      f'{where}: {name} has {values.size:,} values, statistics.json says '
+      f'{" x ".join(map(str, shape))}'
+    )
+  return values.reshape(shape)

@@ -1,0 +1,225 @@
+"""A table of models of the same held-out genes, and of what each part adds."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import scipy.stats
+from jaxtyping import Float, Int, Shaped
+from matplotlib import pyplot as plt
+
+from data_pipelines.errors import InputError
+from data_pipelines.genes.dataset import GeneWindows
+from gta.ridge import RidgeOnCounts
+
+_METRICS = ('pearson', 'spearman')
+_RESAMPLES = 1_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+  """Of one column: the mean over folds, and the same of every resample."""
+
+  folds: Float[np.ndarray, 'f']
+  value: float
+  resampled: Float[np.ndarray, 'r']
+
+  def interval(self, base: 'Scores | None' = None) -> tuple[float, ...]:
+    """Value and 95 % interval, or those of the difference from `base`."""
+    value, resampled = self.value, self.resampled
+    if base is not None:
+      value, resampled = value - base.value, resampled - base.resampled
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    return value, float(low), float(high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """Columns of predictions of the test genes of every fold.
+
+  Attributes:
+    title: Of the page.
+    note: Below it.
+    data: The genes, a fold each.
+    runs: By column, a folder with predictions.csv for each fold.
+    baselines: By column, what is fitted here.
+    differences: Two columns each, and what their difference is the worth of.
+  """
+
+  title: str
+  note: str
+  data: tuple[GeneWindows, ...]
+  runs: Mapping[str, tuple[str, ...]]
+  baselines: Mapping[str, RidgeOnCounts]
+  differences: tuple[tuple[str, str, str], ...] = ()
+
+  def write(self, out: pathlib.Path, head: str) -> str:
+    """Writes table.md, table.png and results.json; returns the Markdown."""
+    scores = {metric: self._scores(metric) for metric in _METRICS}
+    text = '\n'.join(
+      [
+        f'# {self.title}',
+        '',
+        head,
+        '',
+        self.note,
+        '',
+        *self._grid(scores),
+        '',
+        *self._worth(scores['pearson']),
+        '',
+      ]
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    self._draw(scores['pearson'], out / 'table.png')
+    results = {
+      metric: {
+        column: {'folds': found.folds.tolist(), 'mean': found.interval()}
+        for column, found in of_metric.items()
+      }
+      for metric, of_metric in scores.items()
+    }
+    for name, content in (
+      ('results.json', json.dumps(results, indent=1)),
+      ('table.md', text),
+    ):
+      aside = out / f'{name}.tmp'
+      aside.write_text(content)
+      aside.replace(out / name)
+    return text
+
+  def _scores(self, metric: str) -> dict[str, Scores]:
+    """All columns on the same resamples of clusters."""
+    predicted = self._predicted
+    draws, truth = [], []
+    for fold, data in enumerate(self.data):
+      genes = [data.found.genes[i] for i in np.flatnonzero(_is_test(data))]
+      clusters = np.array([gene.cluster or gene.name for gene in genes])
+      draws.append(_draws(clusters, fold))
+      truth.append(np.array([gene.value for gene in genes]))
+    found = {}
+    for column, of_fold in predicted.items():
+      each = [
+        _correlations(metric, truth[fold], of_fold[fold], draws[fold])
+        for fold in range(len(self.data))
+      ]
+      folds = np.array([values[0] for values in each])
+      resampled = np.mean([values[1:] for values in each], axis=0)
+      found[column] = Scores(folds, float(folds.mean()), resampled)
+    return found
+
+  @property
+  def _predicted(self) -> dict[str, list[Float[np.ndarray, '_']]]:
+    found = {}
+    for column, ridge in self.baselines.items():
+      found[column] = [ridge(data)[_is_test(data)] for data in self.data]
+    for column, folders in self.runs.items():
+      found[column] = [
+        _read(pathlib.Path(folder) / 'predictions.csv', data)
+        for folder, data in zip(folders, self.data, strict=True)
+      ]
+    return found
+
+  def _grid(self, scores: Mapping[str, Mapping[str, Scores]]) -> list[str]:
+    folds = [f'fold {fold}' for fold in range(len(self.data))]
+    head = ['column', 'Pearson', 'Spearman', *folds]
+    lines = [_line(head), _line(['---'] * len(head))]
+    for column, found in scores['pearson'].items():
+      cells = [_text(scores[metric][column].interval()) for metric in _METRICS]
+      each = [f'{value:.3f}' for value in found.folds]
+      lines.append(_line([column, *cells, *each]))
+    return lines
+
+  def _worth(self, scores: Mapping[str, Scores]) -> list[str]:
+    if not self.differences:
+      return []
+    lines = [
+      'Differences of Pearson correlations, over the same resamples:',
+      '',
+      _line(['what', 'of', 'difference']),
+      _line(['---'] * 3),
+    ]
+    for one, other, what in self.differences:
+      value = scores[one].interval(scores[other])
+      lines.append(_line([what, f'{one} - {other}', _text(value, '+')]))
+    return lines
+
+  def _draw(self, scores: Mapping[str, Scores], path: pathlib.Path) -> None:
+    mpl.use('Agg')
+    figure, axes = plt.subplots(figsize=(7, 0.35 * len(scores) + 1))
+    for row, (column, found) in enumerate(reversed(scores.items())):
+      value, low, high = found.interval()
+      is_run = column in self.runs
+      axes.plot([low, high], [row, row], color='C0' if is_run else 'C7')
+      axes.plot(value, row, 'o', color='C0' if is_run else 'C7')
+      axes.plot(found.folds, [row] * len(found.folds), '|', color='0.6')
+    axes.set_yticks(range(len(scores)), list(reversed(scores)))
+    axes.set_xlabel('Pearson correlation, mean over folds (ticks: each fold)')
+    axes.grid(axis='x', alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _is_test(data: GeneWindows) -> np.ndarray:
+  return data.split_of == 'test'
+
+
+def _read(path: pathlib.Path, data: GeneWindows) -> Float[np.ndarray, '_']:
+  """Predictions of the test genes, in the order of the data."""
+  try:
+    with path.open(newline='') as file:
+      rows = [row for row in csv.DictReader(file) if row['split'] == 'test']
+  except OSError as error:
+    raise InputError(f'{path}: cannot be read ({error})') from error
+  by_name = {row['gene']: float(row['predicted']) for row in rows}
+  names = [data.found.genes[i].name for i in np.flatnonzero(_is_test(data))]
+  if missing := [name for name in names if name not in by_name]:
+    raise InputError(
+      f'{path}: no prediction of gene {missing[0]}; was it of other data?'
+    )
+  return np.array([by_name[name] for name in names])
+
+
+def _draws(
+  clusters: Shaped[np.ndarray, 'e'], fold: int
+) -> Int[np.ndarray, 'r e']:
+  """How often each gene is in each resample of clusters; all once in front."""
+  _, group = np.unique(clusters, return_inverse=True)
+  number = group.max() + 1
+  rng = np.random.default_rng(fold)
+  shares = np.full(number, 1 / number)
+  times = rng.multinomial(number, shares, size=_RESAMPLES)
+  times = np.concatenate([np.ones((1, number), times.dtype), times])
+  return times[:, group]
+
+
+def _correlations(
+  metric: str,
+  truth: Float[np.ndarray, 'e'],
+  predicted: Float[np.ndarray, 'e'],
+  times: Int[np.ndarray, 'r e'],
+) -> Float[np.ndarray, 'r']:
+  """Of each resample; ranks are those of the whole fold."""
+  if metric == 'spearman':
+    truth, predicted = map(scipy.stats.rankdata, (truth, predicted))
+  x, y = truth - truth.mean(), predicted - predicted.mean()
+  terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
+  total, x, y, xx, yy, xy = (times @ terms).T
+  covariance = xy / total - x * y / total**2
+  spread = (xx / total - (x / total) ** 2) * (yy / total - (y / total) ** 2)
+  return covariance / np.sqrt(np.maximum(spread, 1e-30))
+
+
+def _text(values: tuple[float, ...], sign: str = '') -> str:
+  value, low, high = (f'{v:{sign}.3f}' for v in values)
+  return f'{value} [{low}, {high}]'
+
+
+def _line(cells: Sequence[Any]) -> str:
+  return f'| {" | ".join(map(str, cells))} |'

@@ -1,0 +1,135 @@
+"""Correlations along windows that were not trained on, beside CpG and GC."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Float, UInt8
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+
+from backbone.train.evaluate import Context
+from backbone.train.state import split_model, to_device
+from data_pipelines.tracks.borzoi import TrackWindows
+
+_RESAMPLES = 1_000
+_C, _G = 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOutTracks:
+  """Mean over tracks of the correlation over bins, of log(1 + coverage).
+
+  Attributes:
+    split: Whose windows; settings should not have been chosen on them.
+    sizes: Bases around a bin, of which the ridge counts CpG and G or C.
+    penalty: Of the ridge.
+  """
+
+  split: str = 'validation'
+  sizes: tuple[int, ...] = (128, 512, 2_048, 8_192, 32_768)
+  penalty: float = 1.0
+
+  def rows(self, context: Context) -> list[dict[str, Any]]:
+    """A row for each assay: trained, with random weights, and the ridge."""
+    data: TrackWindows = context.data
+    _, target = data.windows(self.split)
+    predicted = {
+      'trained': _predict(context, context.model, self.split),
+      'random_weights': _predict(context, context.random_model, self.split),
+      'ridge': np.expm1(self._ridge(data)),
+    }
+    assays = np.array([name.split(':')[0] for name in data.tracks])
+    rows = []
+    for assay in np.unique(assays).tolist():
+      of_assay = assays == assay
+      for column, values in predicted.items():
+        value, low, high = _score(target[..., of_assay], values[..., of_assay])
+        rows.append(
+          {
+            'table': 'held_out_tracks',
+            'task': assay,
+            'split': self.split,
+            'metric': 'pearson',
+            'column': column,
+            'seed': context.seed,
+            'value': value,
+            'low': low,
+            'high': high,
+          }
+        )
+    return rows
+
+  def _ridge(self, data: TrackWindows) -> Float[np.ndarray, 'w m t']:
+    """Of log(1 + coverage), fitted on train."""
+    sequences, target = data.windows('train')
+    features = self._composition(sequences, data)
+    scaler = StandardScaler().fit(features)
+    model = Ridge(alpha=self.penalty)
+    model.fit(
+      scaler.transform(features), np.log1p(target).reshape(len(features), -1)
+    )
+    sequences, target = data.windows(self.split)
+    found = model.predict(scaler.transform(self._composition(sequences, data)))
+    return np.maximum(found, 0).reshape(target.shape)
+
+  def _composition(
+    self, sequences: UInt8[np.ndarray, 'w n'], data: TrackWindows
+  ) -> Float[np.ndarray, 'b f']:
+    """Of every bin in turn: shares of CpG and of G or C at each size."""
+    is_c, is_g = sequences == _C, sequences == _G
+    is_cpg = np.zeros(sequences.shape, bool)
+    is_cpg[:, :-1] = is_c[:, :-1] & is_g[:, 1:]
+    width, number = data.sizes['pool_width'], data.sizes['target_length']
+    first = (sequences.shape[1] - number * width) // 2
+    middle = first + width // 2 + np.arange(number) * width
+    found = []
+    for what in (is_cpg, is_c | is_g):
+      total = np.pad(np.cumsum(what, axis=1, dtype=np.int64), ((0, 0), (1, 0)))
+      for size in self.sizes:
+        low = np.maximum(middle - size // 2, 0)
+        high = np.minimum(middle + size // 2, sequences.shape[1])
+        found.append((total[:, high] - total[:, low]) / (high - low))
+    return np.stack(found, axis=-1).reshape(-1, len(found))
+
+
+def _predict(
+  context: Context, model: nnx.Module, split: str
+) -> Float[np.ndarray, 'w m t']:
+  graph, params = split_model(model)
+  predict = jax.jit(
+    lambda params, batch: context.objective.predict(
+      nnx.merge(graph, params), batch
+    )
+  )
+  found = []
+  ((_, batches),) = context.data.evaluation(split)
+  with jax.set_mesh(context.mesh):
+    for batch in batches:
+      is_real = batch['weight'][:, 0] > 0
+      made = np.asarray(predict(params, to_device(batch, context.mesh)))
+      found.append(made[is_real])
+  return np.concatenate(found)
+
+
+def _score(
+  target: Float[np.ndarray, 'w m t'], predicted: Float[np.ndarray, 'w m t']
+) -> tuple[float, float, float]:
+  """The mean over tracks, and its interval over windows (95 %)."""
+  x, y = np.log1p(target).astype(float), np.log1p(predicted).astype(float)
+  number = len(x)
+  # Of every window and track: what a correlation is a function of.
+  terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1).sum(1)
+  times = np.random.default_rng(0).multinomial(
+    number, np.full(number, 1 / number), size=_RESAMPLES
+  )
+  times = np.concatenate([np.ones((1, number)), times])
+  sums = np.einsum('rw,wts->srt', times, terms)
+  total, x, y, xx, yy, xy = sums
+  covariance = xy / total - x * y / total**2
+  spread = (xx / total - (x / total) ** 2) * (yy / total - (y / total) ** 2)
+  mean = (covariance / np.sqrt(np.maximum(spread, 1e-30))).mean(1)
+  low, high = np.quantile(mean[1:], (0.025, 0.975))
+  return float(mean[0]), float(low), float(high)

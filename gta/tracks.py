@@ -1,0 +1,141 @@
+"""Tracks along a window, from its sequence: what trunks are trained on."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from backbone.array_types import (
+  Array,
+  Batch,
+  Float,
+  Mean,
+  PRNGKey,
+  PyTree,
+  Scalar,
+)
+from gta.enformer import Enformer, EnformerConfig, Head
+
+_EPSILON = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class EnformerTrunk:
+  """A trunk of Enformer's family of any size, trained from nothing.
+
+  Attributes:
+    config: Sizes. Its norms have no statistics of batches: they scale and
+      shift.
+  """
+
+  config: EnformerConfig
+
+  @property
+  def bin_size(self) -> int:
+    """Bases of a vector."""
+    return self.config.bases_per_bin
+
+  @property
+  def width(self) -> int:
+    """D, of a vector."""
+    return 2 * self.config.width
+
+  def build(self, key: PRNGKey) -> 'EnformerBins':
+    """New weights."""
+    whole = dataclasses.replace(
+      self.config, num_targets=self.config.num_bins, head_sizes=()
+    )
+    return EnformerBins(whole, key=key)
+
+
+class EnformerBins(nnx.Module):
+  """Enformer without heads, called with a batch."""
+
+  def __init__(self, config: EnformerConfig, *, key: PRNGKey):
+    self.enformer = Enformer(config, key=key)
+
+  def __call__(self, batch: Batch) -> Float[Array, 'B M D']:
+    return self.enformer.features(jax.nn.one_hot(batch['sequence'], 4))
+
+
+class TrackModel(nnx.Module):
+  """A trunk, and a positive number for every bin of every track."""
+
+  def __init__(self, trunk: Any, split: int, num_tracks: int, *, key: PRNGKey):
+    """Draws the weights.
+
+    Args:
+      trunk: Its configuration.
+      split: Bins of a vector of the trunk.
+      num_tracks: T.
+      key: Of all that is drawn.
+    """
+    trunk_key, head_key = jax.random.split(key)
+    self.trunk = trunk.build(trunk_key)
+    # Of every bin of a vector its own.
+    self.tracks_head = Head(
+      trunk.width, split * num_tracks, rngs=nnx.Rngs(head_key)
+    )
+    self.split = split
+
+  def __call__(self, batch: Batch, num_bins: int) -> Float[Array, 'B M T']:
+    """Of the bins in the middle."""
+    vectors = self.trunk(batch)
+    left = (vectors.shape[1] - num_bins // self.split) // 2
+    vectors = vectors[:, left : left + num_bins // self.split]
+    found = self.tracks_head(vectors)
+    return found.reshape(len(found), num_bins, -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracks:
+  """Poisson regression of coverage, as Basenji, Enformer and Borzoi have it.
+
+  Attributes:
+    trunk: Has build(key), `width` and `bin_size`.
+    num_tracks: T.
+    target_bin: Bases of a bin of the tracks.
+  """
+
+  trunk: Any
+  num_tracks: int
+  target_bin: int = 32
+
+  def __post_init__(self):
+    if self.trunk.bin_size % self.target_bin:
+      raise ValueError(
+        f'trunk.bin_size {self.trunk.bin_size} is no multiple of target_bin '
+        f'{self.target_bin}'
+      )
+
+  def init(self, key: PRNGKey) -> tuple[nnx.Module, PyTree]:
+    """The model; nothing beside it."""
+    split = self.trunk.bin_size // self.target_bin
+    return TrackModel(self.trunk, split, self.num_tracks, key=key), ()
+
+  def predict(self, model: TrackModel, batch: Batch) -> Float[Array, 'B M T']:
+    """Coverage of each bin of each track."""
+    return model(batch, batch['target'].shape[1])
+
+  def loss(
+    self,
+    model: TrackModel,
+    aux: PyTree,
+    batch: Batch,
+    key: PRNGKey,
+    *,
+    train: bool,
+  ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
+    """Negative log likelihood, but for what no prediction changes."""
+    del key, train
+    found, target = self.predict(model, batch), batch['target']
+    each = found - target * jnp.log(found + _EPSILON)
+    # Zero for a perfect prediction, so that a number says how far off it is.
+    least = target - target * jnp.log(target + _EPSILON)
+    weight = batch['weight'][:, 0]
+    per_window = (each - least).mean((1, 2)) * weight
+    deviance = Mean(per_window.sum(), weight.sum())
+    loss = deviance.total / jnp.maximum(deviance.weight, 1)
+    return loss, (aux, {'deviance': deviance})

@@ -1,0 +1,95 @@
+"""Tracks: the objective, its trunks, and what it is compared with."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+
+from backbone.model import BackboneConfig
+from gta import held_out_tracks
+from gta.enformer import EnformerConfig
+from gta.tracks import EnformerTrunk, Tracks
+from gta.trunk import TrunkConfig
+from tests.objective_conformance import Conformance
+
+LENGTH, BIN = 128, 8
+
+
+def make_batch():
+  rng = np.random.default_rng(0)
+  shape = 8, LENGTH
+  segment_ids = np.ones(shape, np.int32)
+  segment_ids[0, LENGTH // 2 :] = 0
+  return {
+    'sequence': rng.integers(0, 4, shape).astype(np.uint8),
+    'segment_ids': segment_ids,
+    'positions': np.tile(np.arange(LENGTH, dtype=np.int32), (8, 1)),
+    'target': rng.gamma(1, 1, (8, 8, 3)).astype(np.float32),
+    'weight': np.ones((8, 1), np.float32),
+  }
+
+
+class TestTracks(Conformance):
+  relative_tolerance = 1e-4
+  overfit_fraction = 0.95
+
+  def objective(self):
+    backbone = BackboneConfig(
+      pattern=('delta', 'local'),
+      width=16,
+      hidden=24,
+      num_heads=2,
+      window=4,
+      delta_heads=4,
+      delta_key_width=4,
+      delta_value_width=4,
+    )
+    trunk = TrunkConfig(
+      filters=12,
+      size=5,
+      stride=1,
+      bin_size=BIN,
+      pool='maximum',
+      width=16,
+      backbone=backbone,
+      reads_phase=False,
+    )
+    return Tracks(trunk, num_tracks=3, target_bin=BIN)
+
+  def batch(self):
+    return make_batch()
+
+
+def test_a_trunk_of_enformers_family_has_its_bins():
+  config = EnformerConfig(
+    num_bases=LENGTH,
+    width=16,
+    tower=(8, 12, 16),
+    num_layers=1,
+    num_heads=2,
+    key_width=4,
+    num_targets=8,
+    num_position_features=12,
+  )
+  objective = Tracks(EnformerTrunk(config), num_tracks=3, target_bin=BIN)
+  model, aux = objective.init(jax.random.key(0))
+  found = objective.predict(model, jax.tree.map(jnp.asarray, make_batch()))
+  # A vector of 16 bases makes two bins of 8.
+  assert model.split == 2 and aux == ()
+  assert found.shape == (8, 8, 3)
+  assert (np.asarray(found) > 0).all()
+
+
+def test_scores_are_means_of_correlations():
+  rng = np.random.default_rng(0)
+  target = rng.gamma(1, 1, (5, 20, 3)).astype(np.float32)
+  predicted = (target + rng.gamma(1, 1, target.shape)).astype(np.float32)
+  value, low, high = held_out_tracks._score(target, predicted)
+  wanted = [
+    scipy.stats.pearsonr(
+      np.log1p(target[..., i]).ravel(), np.log1p(predicted[..., i]).ravel()
+    )[0]
+    for i in range(3)
+  ]
+  np.testing.assert_allclose(value, np.mean(wanted), atol=1e-6)
+  assert low <= value <= high
