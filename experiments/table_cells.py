@@ -84,6 +84,8 @@ def _wanted(table: Table, out: pathlib.Path) -> Iterator[Cell]:
   for name, entry in table['tasks'].items():
     what = {'task': name, 'entry': entry, 'files': _stamps(entry['task'])}
     yield {**what, 'column': 'kmer', 'seed': 0}
+    for column, given in table.get('counts', {}).items():
+      yield {**what, 'column': column, 'seed': 0, 'counts': given}
     if 'rule' in entry:
       yield {**what, 'column': 'rule', 'seed': 0}
     if trained_on:
@@ -151,6 +153,9 @@ def _evaluate(
   column, seed = cell['column'], cell['seed']
   if column == table_page.CONTAMINATION:
     return {column: _of_contamination('check', cell['folder'], task=task)}
+  if 'counts' in cell:
+    counts = common.build(cell['counts'], column)
+    return {'metric': task.metric, **evaluator.of_kmers(task, counts)}
   if column == 'kmer':
     return {'metric': task.metric, **evaluator.of_kmers(task)}
   if column == 'rule':

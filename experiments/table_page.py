@@ -99,7 +99,8 @@ def _grid(table: Mapping[str, Any], cells: Cells) -> list[str]:
   columns = _columns(cells)
   published = table.get('published', {})
   base = table['random_weights_of']
-  gains = [c for c in ('random_weights', 'kmer') if {c, base} <= set(columns)]
+  controls = ('random_weights', 'kmer', *table.get('counts', ()))
+  gains = [c for c in controls if {c, base} <= set(columns)]
   gain_heads = [f'{base} - {column}' for column in gains]
   quoted_columns = table.get('published_columns', {})
   head = ['task', 'omics', 'metric', *columns, *gain_heads, *quoted_columns]

@@ -80,7 +80,10 @@ class Trunk(nnx.Module):
     """One vector a bin; zero where all of it is outside the contig."""
     config = self.config
     segment_ids, num = batch['segment_ids'], config.bin_size // config.stride
-    inputs = [jax.nn.one_hot(batch['sequence'], _NUM_BASES)]
+    # Given as they are where a gradient of them is asked for.
+    is_given = 'bases' in batch
+    bases = batch['bases' if is_given else 'sequence']
+    inputs = [bases if is_given else jax.nn.one_hot(bases, _NUM_BASES)]
     if config.reads_phase:
       inputs.append(jax.nn.one_hot(batch['codon_phase'], _NUM_PHASES))
     x = self.filters(jnp.concatenate(inputs, axis=-1), segment_ids)

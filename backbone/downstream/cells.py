@@ -11,6 +11,7 @@ from flax import nnx
 from backbone.downstream import examples, kmer, metrics
 from backbone.downstream import probe as probes
 from backbone.downstream.finetune import FineTuneConfig, evaluate
+from backbone.downstream.kmer import KmerConfig
 from backbone.downstream.probe import ProbeConfig
 from data_pipelines.tasks import Task
 
@@ -19,10 +20,13 @@ Cell = dict[str, Any]
 
 # Methods of both classes below, which have no base class: of one that has, a
 # configuration is checked only when it is built.
-def _of_kmers(self, task: Task) -> Cell:
+def _of_kmers(self, task: Task, counts: KmerConfig | None = None) -> Cell:
   """The test score of the counts that are best on validation."""
   score, chosen = kmer.evaluate(
-    task, self.probe.bootstrap, self.probe.baseline, self.probe.units
+    task,
+    self.probe.bootstrap,
+    counts or self.probe.baseline,
+    self.probe.units,
   )
   return {**dataclasses.asdict(score), 'features': chosen}
 

@@ -29,6 +29,7 @@ class KmerConfig:
     num_buckets: k-mers beyond this many are hashed together.
     residue_ks: Lengths of k-mers of residues, where the sequence is codons.
     unit_window: Units looked at on either side of a labelled one.
+    has_strands: Whether counts of both strands of genomic DNA are tried, too.
     max_mutated: Sequences of one length that differ from the commonest residues
       at no more than this share of positions are variants.
   """
@@ -38,6 +39,7 @@ class KmerConfig:
   residue_ks: tuple[int, ...] = (1, 2)
   unit_window: int = 7
   max_mutated: float = 0.2
+  has_strands: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,10 +252,10 @@ def candidates(examples: Examples, config: KmerConfig) -> Iterator[Candidate]:
   kinds = {task.kind}
   if task.partners is not None:
     kinds.add(task.partner_kind)
-  has_strands = kinds == {records.GENOME} and task.pooling == 'mean'
+  is_genomic = kinds == {records.GENOME} and task.pooling == 'mean'
   for k in config.ks:
     yield Candidate(f'{k}-mers', counts(task, k, config.num_buckets))
-    if has_strands:
+    if is_genomic and config.has_strands:
       words = _of_both_strands(_base_words(k, config.num_buckets))
       yield Candidate(words.name, _counted(task, words))
   if task.pooling != 'mean' or not kinds & set(_CODING):

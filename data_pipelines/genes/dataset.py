@@ -9,11 +9,13 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from data_pipelines import records
 from data_pipelines.errors import InputError
 from data_pipelines.genes.gene import GeneSet, cut
 
 Prompt = Literal['own', 'shuffled', 'none']
 Batch = dict[str, np.ndarray]
+_UNKNOWN = records.BASES.index('N')
 # From tokens [n, P], and which of them are, to arrays of n rows by name.
 PromptReader = Callable[[np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
 
@@ -34,8 +36,9 @@ class GeneWindows:
     genes: Reads them.
     split: Which of them train, tune and test.
     tokenizer: Of the language model; None makes no prompts.
-    before: Bases upstream of a gene's anchor, a multiple of three.
-    after: Bases from the anchor on, a multiple of three.
+    before: Bases upstream of a gene's anchor; a multiple of three keeps codons
+      where a trunk of that stride stands.
+    after: Bases from the anchor on.
     batch_size: Genes in a batch, over all processes.
     seed: Of the order, and of whose prompt a gene has if they are shuffled.
     prompt: The gene's own text, that of another gene of its split (a control),
@@ -44,6 +47,8 @@ class GeneWindows:
     max_prompt: Tokens of a prompt; a longer text is cut off behind.
     prompt_reader: Makes more arrays of prompts, of all genes at once, of which
       each batch has its rows.
+    context: Bases on either side of the anchor beyond which all are unknown;
+      None reads the whole window.
   """
 
   genes: Callable[[], GeneSet]
@@ -57,15 +62,16 @@ class GeneWindows:
   template: str = '{text}'
   max_prompt: int = 128
   prompt_reader: PromptReader | None = None
+  context: int | None = None
 
   def __post_init__(self):
     if self.prompt not in get_args(Prompt):
       raise InputError(
         f'prompt={self.prompt!r}: give one of {", ".join(get_args(Prompt))}'
       )
-    if self.before % 3 or self.after % 3 or self.before + self.after < 3:
+    if min(self.before, self.after) < 0 or not self.before + self.after:
       raise InputError(
-        f'before={self.before} and after={self.after}: give multiples of three'
+        f'before={self.before} and after={self.after}: give some bases'
       )
     if '{text}' not in self.template:
       raise InputError(f'template={self.template!r} has no {{text}} in it')
@@ -152,6 +158,9 @@ class GeneWindows:
     window = cut(self.found, gene, self.before, self.after)
     mean, deviation = self.scale
     length = window.sequence.size
+    if self.context is not None:
+      far = np.abs(np.arange(length) - self.before) > self.context
+      window.sequence[far] = _UNKNOWN
     example = {
       'sequence': window.sequence,
       'segment_ids': window.is_inside.astype(np.int32),

@@ -28,6 +28,7 @@ class Gene:
     text: What people wrote about it; '' if nothing.
     coding: Parts of its CDS on the contig, 5' to 3' of the gene; () if it has
       none.
+    enhancers: Parts of the contig that are known to act on it.
     cluster: Name of the cluster of similar genes that it is in; its own where
       it is alone.
   """
@@ -39,6 +40,7 @@ class Gene:
   value: float
   text: str = ''
   coding: tuple[Span, ...] = ()
+  enhancers: tuple[Span, ...] = ()
   cluster: str = ''
 
 

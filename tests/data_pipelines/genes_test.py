@@ -262,7 +262,7 @@ def test_sgd_names_genes_by_their_systematic_name(tmp_path):
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'before': 50}, 'multiples of three'),
+    ({'before': -3}, 'give some bases'),
     ({'template': 'x'}, 'text'),
   ],
 )

@@ -47,9 +47,10 @@ _PUBLISHED = {
 _NOTE = (
   'Columns: the same encoder with random weights on the same vocabulary; '
   'logistic regression on counts of k-mers (k of 3 to 6, of one strand or '
-  'both, chosen on validation); an encoder pretrained and tuned on single '
-  'bases; the encoder of the learnt vocabulary; a convolutional network on '
-  'single bases, not pretrained. All networks read both strands. The '
+  'both, chosen on validation), and on those of 5-mers of one strand; an '
+  'encoder pretrained and tuned on single bases; the encoder of the learnt '
+  'vocabulary; a convolutional network on single bases, not pretrained. All '
+  'networks read both strands. The '
   'vocabulary is one draw. Intervals are 95 % bootstraps over test examples. '
   'Published: DNABERT-2 (117 M parameters, arXiv:2306.15006, its table of '
   'results) and VQDNA (103 M, arXiv:2405.10812, as BioArc, arXiv:2512.00283, '
@@ -75,6 +76,13 @@ def get_table(
     },
     'random_weights_of': 'vqdna',
     'untrained': {'cnn': sources.CNN},
+    'counts': {
+      '5-mers': {
+        'name': 'backbone.downstream.kmer:KmerConfig',
+        'ks': (5,),
+        'has_strands': False,
+      }
+    },
     'needs': gue.needs(data, tier),
     'tasks': {
       gue.name(folder): tasks.entry(

@@ -1,0 +1,96 @@
+"""Tracks along windows (CAGE, DNase, RNA), in the format of Borzoi.
+
+  python -m experiments.run --config=experiments/gta/tracks.py:cpu \
+      --workdir=W --config.data.path=DIR --config.objective.num_tracks=T
+
+DIR has targets.txt, statistics.json and tfrecords; T is the number of its
+tracks that are read (--config.data.assays). Two trunks of about as many
+parameters, both trained from nothing (sizes ours):
+
+  :cpu            filters, the largest answers of 32 bases, and our hybrid
+                  backbone over 4,096 bins
+  :cpu,enformer   Enformer's tower and transformer (doi:10.1038/
+                  s41592-021-01252-x), 1,024 vectors of 128 bases
+
+The table: python -m experiments.reproduce gta/tracks.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments import common
+
+_SIZES = ('cpu', 'smoke')
+
+
+def get_config(arg: str = 'cpu') -> ConfigDict:
+  name, *options = arg.split(',')
+  size = common.choose(name, _SIZES)
+  is_enformer = [common.choose(option, ('enformer',)) for option in options]
+  config = ConfigDict()
+  config.title = f'GTA, tracks, {arg}'
+  config.seed = 0
+  config.data = {
+    'name': 'data_pipelines.tracks.borzoi:TrackWindows',
+    'path': '',
+    'assays': ('DNASE', 'CAGE'),
+    'batch_size': 1,
+    'seed': 0,
+    'both_strands': True,
+  }
+  config.objective = {
+    'name': 'gta.tracks:Tracks',
+    'trunk': _enformer() if is_enformer else _hybrid(),
+    'num_tracks': 34,
+  }
+  config.optimizer = {
+    'name': 'backbone.train.optim:AdamW',
+    'learning_rate': 1e-3,
+    'warmup_steps': 50,
+    'weight_decay': 0.1,
+  }
+  config.train = {
+    'steps': 900,
+    'log_every': 20,
+    'evaluate_every': 300,
+    'evaluate_rows': 8,
+    'checkpoint_every': 300,
+    'bases_per_token': 1,
+  }
+  config.mesh = {'data': 1, 'seq': 1, 'model': 1}
+  config.tables = {'tracks': {'name': 'gta.held_out_tracks:HeldOutTracks'}}
+  if size == 'smoke':
+    config.train.update(steps=2, log_every=1, evaluate_every=2, evaluate_rows=2)
+    config.optimizer.warmup_steps = 1
+  return config
+
+
+def _hybrid() -> dict[str, Any]:
+  return {
+    'name': 'gta.trunk:TrunkConfig',
+    'filters': 128,
+    'size': 15,
+    'stride': 2,
+    'bin_size': 32,
+    'pool': 'maximum',
+    'width': 128,
+    'reads_phase': False,
+    'backbone': {'name': 'backbone.model:preset', 'size': '1m'},
+  }
+
+
+def _enformer() -> dict[str, Any]:
+  return {
+    'name': 'gta.tracks:EnformerTrunk',
+    'config': {
+      'name': 'gta.enformer:EnformerConfig',
+      'num_bases': 131_072,
+      'width': 128,
+      'tower': (64, 72, 88, 96, 112, 128),
+      'num_layers': 3,
+      'num_heads': 4,
+      'key_width': 32,
+      'num_position_features': 96,
+    },
+  }
