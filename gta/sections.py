@@ -1,7 +1,7 @@
 """Which sections of a window matter: four answers, and how often they hit."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,28 @@ from backbone.train.state import split_model, to_device
 from data_pipelines import records
 from data_pipelines.genes.dataset import GeneWindows
 from data_pipelines.genes.gene import Gene
-from gta.objective import Expression
+from gta.model import Prediction
 
 _UNKNOWN = records.BASES.index('N')
 _RESAMPLES = 1_000
 
 
+@runtime_checkable
+class Predicts(Protocol):
+  """An objective that says what it expects.
+
+  Attributes:
+    model: Its settings, `section_bases` among them.
+  """
+
+  model: Any
+
+  def predict(self, model: nnx.Module, aux: PyTree, batch: Batch) -> Prediction:
+    """Values of the genes of a batch."""
+
+
 def explain(
-  objective: Expression, model: nnx.Module, aux: PyTree, batch: Batch
+  objective: Predicts, model: nnx.Module, aux: PyTree, batch: Batch
 ) -> dict[str, Float[jax.Array, 'B S']]:
   """How much each section matters, by each method.
 
@@ -76,7 +90,7 @@ class SectionHits:
   def rows(self, context: Context) -> list[dict[str, Any]]:
     """A row for each method."""
     data: GeneWindows = context.data
-    objective: Expression = context.objective
+    objective: Predicts = context.objective
     size = objective.model.section_bases
     found, wanted, index = self._explained(context)
     number = wanted.shape[1]
