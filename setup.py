@@ -48,6 +48,7 @@ setuptools.setup(
     'test': [
       'beartype>=0.18',
       'hypothesis>=6.100',
+      'pysam>=0.22',
       'pytest>=8.0',
       'pytest-xdist>=3.5',
       'ruff>=0.6',
@@ -59,6 +60,7 @@ setuptools.setup(
       'pyfaidx>=0.8',
       'vector-quantize-pytorch>=1.14',
     ],
+    'people': ['pysam>=0.22'],
     'beam': ['apache-beam>=2.60'],
     'tpu': ['jax[tpu]>=0.10.2,<0.13'],
     'gpu': ['jax[cuda12]>=0.10.2,<0.13'],
