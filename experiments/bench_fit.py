@@ -6,6 +6,7 @@ time leaves out.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import jax
 from flax import nnx
@@ -16,6 +17,11 @@ from backbone.kernels import estimate
 from backbone.model import preset
 from backbone.train.objective import Objective
 from experiments import bench_step, command_line, common
+from gta.alignment import AlignmentConfig
+from gta.language.frozen import Frozen as FrozenLanguage
+from gta.model import GTAConfig
+from gta.objective import Expression
+from gta.trunk import CachedConfig
 from lifecode.model import LifeCodeConfig
 from lifecode.objective import pretrain
 from lifecode.teacher import esm2
@@ -24,6 +30,8 @@ from lifecode.tokenizers import ConvMerge
 from lifecode.tokenizers.interface import CODON
 from vqdna.objective import VocabularyLearning
 from vqdna.vocabulary import Frozen, state_of
+
+_SECTIONS, _SECTION, _PROMPT = 112, 1_024, 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,12 +115,46 @@ def everything(size: str, teacher: str) -> Objective:
   )
 
 
+def aligned(language: str) -> Objective:
+  """GTA on cached features of Enformer, 112 sections of 1,024 bases."""
+  features = CachedConfig()
+  model = GTAConfig(
+    trunk=features,
+    alignment=AlignmentConfig(feature_width=features.width, width=1_024),
+    section_bins=1,
+    section_bases=_SECTION,
+    before=_SECTIONS * _SECTION // 2,
+  )
+  return Expression(
+    model, FrozenLanguage(language, dtype='bfloat16'), _SECTIONS * _SECTION
+  )
+
+
+def genes(rows: int) -> dict[str, jax.ShapeDtypeStruct]:
+  """A batch of `aligned`, with prompts of 256 tokens."""
+  features = CachedConfig().width
+  shapes = {
+    'features': ((rows, _SECTIONS, features), 'bfloat16'),
+    'segment_ids': ((rows, _SECTIONS), 'int32'),
+    'prompt': ((rows, _PROMPT), 'int32'),
+    'is_prompt': ((rows, _PROMPT), 'bool'),
+    'value': ((rows, 1), 'float32'),
+    'weight': ((rows, 1), 'float32'),
+  }
+  return {k: jax.ShapeDtypeStruct(*given) for k, given in shapes.items()}
+
+
 def measure(
-  topology: str, objective: Objective, rows: int, num_bases: int
+  topology: str,
+  objective: Objective,
+  rows: int,
+  num_bases: int,
+  batch: Mapping[str, jax.ShapeDtypeStruct] | None = None,
 ) -> dict:
   """What a step on `rows` rows of `num_bases` takes and holds.
 
-  One row is split over all chips; several are dealt out, whole.
+  One row is split over all chips; several are dealt out, whole. A `batch` is
+  given where it is not of packed rows.
   """
   compiler = estimate.Compiler(topology)
   axes = {'data': 1, 'seq': -1} if rows == 1 else {'data': -1}
@@ -120,7 +162,7 @@ def measure(
   tokens = -(-num_bases // CODON)
   # Every chip has as many tokens of the row, which ends in padding.
   tokens += -tokens % mesh.shape['seq']
-  traced, held = bench_step.trace(objective, mesh, rows, tokens)
+  traced, held = bench_step.trace(objective, mesh, rows, tokens, batch)
   cost = compiler.of(traced)
   memory = cost.memory
   return {
@@ -128,6 +170,11 @@ def measure(
     'chips': mesh.size,
     'rows': rows,
     'tokens': tokens,
+    'of_a_row': (
+      f'{CODON * tokens:,} bases'
+      if batch is None
+      else f'{_SECTIONS} sections and {_PROMPT} words'
+    ),
     'parameters': bench_step.num_parameters(held.params),
     'parameters_of': {
       name: bench_step.num_parameters(part)
@@ -156,7 +203,7 @@ def format_measured(row: dict) -> str:
   beside = f', and {frozen / 1e6:.1f} M frozen' if frozen else ''
   return (
     f'{row["parameters"] / 1e6:.1f} M parameters ({parts}){beside}; '
-    f'{row["rows"]} x {CODON * row["tokens"]:,} bases over {row["chips"]} '
+    f'{row["rows"]} x {row["of_a_row"]} over {row["chips"]} '
     f'chips of {row["topology"]}: compiles; '
     f'{row["bytes_per_device"] / 1e9:.2f} GB a chip '
     f'({row["argument_bytes"] / 1e9:.2f} GB of state and batch, '

@@ -6,6 +6,7 @@ has no figure for, the host, and the start of each program.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -55,16 +56,21 @@ def objective(backbone: BackboneConfig) -> Objective:
 
 
 def trace(
-  objective: Objective, mesh: Mesh, rows: int, length: int
+  objective: Objective,
+  mesh: Mesh,
+  rows: int,
+  length: int,
+  batch: Mapping[str, jax.ShapeDtypeStruct] | None = None,
 ) -> tuple[Any, TrainState]:
   """A training step on `mesh`, traced, and the state it moves.
 
   Args:
     length: Tokens of a row, of three bases each.
+    batch: Shapes of something else than packed rows.
   """
   transform = optim.AdamW().transform(1_000)
   graphdef, abstract = state.abstract_state(objective, transform, mesh=mesh)
-  batch = {
+  batch = batch or {
     name: jax.ShapeDtypeStruct((rows, CODON * length), dtype)
     for name, (dtype, _) in PACKED.items()
   }

@@ -102,6 +102,32 @@ class Trunk(nnx.Module):
     return x * (bins > 0)[..., None].astype(x.dtype)
 
 
+@dataclasses.dataclass(frozen=True)
+class CachedConfig:
+  """Features that were computed before, such as Enformer's.
+
+  A batch has them as 'features' [B, S, D], and 'segment_ids' [B, S] that are 0
+  where there are none.
+
+  Attributes:
+    width: D.
+  """
+
+  width: int = 3_072
+
+  def build(self, key: PRNGKey) -> 'Cached':
+    """No weights."""
+    del key
+    return Cached()
+
+
+class Cached(nnx.Module):
+  """Gives what the batch has."""
+
+  def __call__(self, batch: Batch) -> Float[Array, 'B S D']:
+    return batch['features'].astype(jnp.float32)
+
+
 def _means(x: Float[Array, 'B N D'], num: int) -> Float[Array, 'B M D']:
   rows, length, width = x.shape
   return x.reshape(rows, length // num, num, width).mean(2)

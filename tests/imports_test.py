@@ -63,7 +63,7 @@ MAY_IMPORT = {
     'data_pipelines.errors',
   ),
   # Benchmarks build what they time.
-  'experiments.bench': ('experiments', 'lifecode', 'vqdna', *PAPER),
+  'experiments.bench': ('experiments', 'gta', 'lifecode', 'vqdna', *PAPER),
   'tests': PACKAGES,
 }
 MODULES = sorted(

@@ -46,7 +46,10 @@ class Frozen:
 
   def init(self) -> PyTree:
     """The frozen parameters, to be kept in `aux`."""
-    given = jax.tree.map(jnp.asarray, split_model(self._read())[1])
+    dtype = self.dtype if self.weights in SIZES else None
+    given = jax.tree.map(
+      lambda x: jnp.asarray(x, dtype), split_model(self._read())[1]
+    )
     if not self.is_random:
       return given
     drawn = split_model(self._draw(self._graph[1]))[1]
