@@ -20,9 +20,10 @@ class Scores:
   encode: str = ''
   finetune: object = None
 
-  def of_kmers(self, task):
+  def of_kmers(self, task, counts=None):
     del task
-    return {'value': 0.5, 'low': 0.4, 'high': 0.6}
+    value = 0.5 if counts is None else counts.ks[0] / 10
+    return {'value': value, 'low': value - 0.1, 'high': value + 0.1}
 
   def of_model(self, task, model, *, seed):
     del task, seed
@@ -167,6 +168,20 @@ def test_models_that_no_run_trained_have_a_column(tmp_path):
   source['start'] = 6.0
   again = list(table_cells.compute(table, tmp_path))
   assert {c['value'] for c in again if c['column'] == 'plain'} == {6.0}
+
+
+def test_counts_that_a_table_names_have_a_column(tmp_path):
+  task = {'omics': 'DNA', 'task': {'name': f'{HERE}:Known'}}
+  counts = {'name': 'backbone.downstream.kmer:KmerConfig', 'ks': (7,)}
+  table = {
+    **_table(tmp_path),
+    'tasks': {'toy': task},
+    'counts': {'7-mers': counts},
+  }
+  del table['contaminated_by']
+  cells = list(table_cells.compute(table, tmp_path))
+  found = {cell['column']: cell['value'] for cell in cells}
+  assert found == {'kmer': 0.5, '7-mers': 0.7}
 
 
 def test_tables_share_the_cells_of_equal_inputs(tmp_path):

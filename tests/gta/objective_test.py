@@ -28,7 +28,7 @@ from gta.language.frozen import Frozen
 from gta.language.prompts import PromptCache
 from gta.model import GTAConfig
 from gta.objective import Expression
-from gta.trunk import TrunkConfig
+from gta.trunk import CachedConfig, TrunkConfig
 from tests.gta import tiny
 from tests.objective_conformance import Conformance
 
@@ -175,6 +175,22 @@ def test_prompts_read_once_are_those_read_now(tmp_path):
     )
   (kept,) = tmp_path.iterdir()
   assert kept.suffix == '.npy'
+
+
+def test_features_that_were_computed_before_are_read_as_they_are():
+  cached = objective(
+    trunk=CachedConfig(width=12), section_bins=1, section_bases=32, before=96
+  )
+  rng = np.random.default_rng(0)
+  batch = {
+    'features': rng.normal(size=(4, 6, 12)).astype(np.float16),
+    'segment_ids': np.array([[1] * 6, [1] * 6, [0] + [1] * 5, [1] * 6]),
+    'value': np.zeros((4, 1), np.float32),
+    'weight': np.ones((4, 1), np.float32),
+  }
+  found = _values(cached, batch)
+  assert found.section_weights.shape == (4, 6)
+  assert found.section_weights[2, 0] == 0
 
 
 def test_random_weights_keep_the_words():
