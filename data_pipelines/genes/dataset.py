@@ -11,7 +11,8 @@ from jaxtyping import Int, Shaped
 
 from data_pipelines import records
 from data_pipelines.errors import InputError
-from data_pipelines.genes.gene import GeneSet, cut
+from data_pipelines.genes.features import WindowFeatures
+from data_pipelines.genes.gene import GeneSet, Window, cut
 
 Prompt = Literal['own', 'shuffled', 'none']
 Batch = dict[str, np.ndarray]
@@ -49,6 +50,8 @@ class GeneWindows:
       each batch has its rows.
     context: Bases on either side of the anchor beyond which all are unknown;
       None reads the whole window.
+    features: Of the windows, computed before: a batch has them in place of
+      bases, and as many places as they have sections.
   """
 
   genes: Callable[[], GeneSet]
@@ -63,6 +66,7 @@ class GeneWindows:
   max_prompt: int = 128
   prompt_reader: PromptReader | None = None
   context: int | None = None
+  features: WindowFeatures | None = None
 
   def __post_init__(self):
     if self.prompt not in get_args(Prompt):
@@ -141,7 +145,8 @@ class GeneWindows:
     """The genes of these numbers; below 0 is none.
 
     Returns:
-      sequence, segment_ids, positions and codon_phase [B, N]; prompt and
+      sequence, segment_ids, positions and codon_phase [B, N], or features
+      [B, S, D] and segment_ids [B, S]; prompt and
       is_prompt [B, P], filled up in front; value (standardized), weight and
       gene [B, 1].
     """
@@ -161,17 +166,28 @@ class GeneWindows:
     if self.context is not None:
       far = np.abs(np.arange(length) - self.before) > self.context
       window.sequence[far] = _UNKNOWN
+    value = (gene.value - mean) / deviation
     example = {
-      'sequence': window.sequence,
-      'segment_ids': window.is_inside.astype(np.int32),
-      'positions': np.arange(length, dtype=np.int32),
-      'codon_phase': window.codon_phase,
-      'value': np.array([(gene.value - mean) / deviation], np.float32),
+      **self._inputs(window, gene.name),
+      'value': np.array([value], np.float32),
     }
     if self.tokenizer is not None and self.prompt != 'none':
       whose = self._whose[number]
       example |= {name: x[whose] for name, x in self._prompts.items()}
     return example
+
+  def _inputs(self, window: Window, gene: str) -> Batch:
+    length = window.sequence.size
+    if self.features is None:
+      return {
+        'sequence': window.sequence,
+        'segment_ids': window.is_inside.astype(np.int32),
+        'positions': np.arange(length, dtype=np.int32),
+        'codon_phase': window.codon_phase,
+      }
+    features = self.features.of(window.sequence, gene)
+    inside = window.is_inside.reshape(len(features), -1).any(1)
+    return {'features': features, 'segment_ids': inside.astype(np.int32)}
 
   @functools.cached_property
   def _prompts(self) -> Mapping[str, np.ndarray]:
