@@ -75,9 +75,7 @@ class TabledGenes:
           strand=-1 if strand.startswith('-') else 1,
           value=row.number(self.value_column),
           text=without_expression(texts.get(name, '')),
-          cluster=row.text(self.cluster_column)
-          if self.cluster_column
-          else name,
+          cluster=row.text(self.cluster_column or self.gene_column),
         )
       )
     if not genes:

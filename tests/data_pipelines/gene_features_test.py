@@ -64,7 +64,7 @@ def test_features_of_other_windows_are_never_taken(folder):
     _windows(folder, before=45, after=99).batch(np.arange(1))
   with pytest.raises(InputError, match='has features of other windows'):
     features.write(folder, tiny.genes(seed=1), Counts())
-  with pytest.raises(InputError, match='has features of .* of counts;'):
+  with pytest.raises(InputError, match=r'has features of .* of counts;'):
     features.write(folder, tiny.genes(), Counts(label='others'))
 
 
@@ -97,7 +97,7 @@ def test_damaged_shards_are_refused(folder):
   content = bytearray(path.read_bytes())
   content[-1] ^= 1
   path.write_bytes(content)
-  with pytest.raises(InputError, match='00000.npy: missing or corrupted'):
+  with pytest.raises(InputError, match=r'00000\.npy: missing or corrupted'):
     _ = WindowFeatures(str(folder)).manifest
   manifest = json.loads((folder / 'features.json').read_text())
   manifest['format_version'] = 0
