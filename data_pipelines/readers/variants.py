@@ -1,4 +1,7 @@
-"""Phased genotypes of VCF files, and the haplotypes they make of a genome."""
+"""Phased genotypes of VCF files, and the haplotypes they make of a genome.
+
+Needs pysam: the extra `people`.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
