@@ -44,7 +44,16 @@ class Expression:
 
   def init(self, key: PRNGKey) -> tuple[nnx.Module, PyTree]:
     """What is trained, and the frozen language model."""
-    frozen = self.language.init()
+    return self.init_around(key, self.frozen())
+
+  def frozen(self) -> PyTree:
+    """The weights of the language model."""
+    return self.language.init()
+
+  def init_around(
+    self, key: PRNGKey, frozen: PyTree
+  ) -> tuple[nnx.Module, PyTree]:
+    """The same, given those."""
     num_sections = self.window // self.model.section_bases
     model = GTA(self.model, frozen['table'], num_sections, key=key)
     return model, {'frozen': frozen}

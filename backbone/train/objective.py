@@ -47,6 +47,23 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class HasFrozen(Objective, Protocol):
+  """An objective around a model that is read from files and never trained.
+
+  Its weights are read outside of every trace, which would keep them as
+  constants of a program, and lie like parameters below 'frozen' in `aux`.
+  """
+
+  def frozen(self) -> PyTree:
+    """The weights."""
+
+  def init_around(
+    self, key: PRNGKey, frozen: PyTree
+  ) -> tuple[nnx.Module, PyTree]:
+    """As `init`, given the weights."""
+
+
+@runtime_checkable
 class SharesForward(Objective, Protocol):
   """An objective whose loss is a score of a forward pass that others share.
 

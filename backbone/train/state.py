@@ -20,7 +20,7 @@ from backbone.sharding import (
   param_specs,
   replicated,
 )
-from backbone.train.objective import Objective
+from backbone.train.objective import HasFrozen, Objective
 
 
 class TrainingError(ValueError):
@@ -84,8 +84,12 @@ def abstract_state(
   rules: AxisRules = DEFAULT_RULES,
 ) -> tuple[nnx.GraphDef, TrainState]:
   """The model's static half and the state's shapes with their shardings."""
+  is_around = isinstance(objective, HasFrozen)
+  frozen = jax.eval_shape(objective.frozen) if is_around else None
   graphdef, shapes = jax.eval_shape(
-    lambda key: _initial(objective, transform, key), jax.random.key(0)
+    lambda key, frozen: _initial(objective, transform, key, frozen),
+    jax.random.key(0),
+    frozen,
   )
   shardings = TrainState(
     params=param_specs(shapes.params, mesh, rules),
@@ -118,16 +122,31 @@ def make_create(
   abstract: TrainState,
 ) -> Callable[[PRNGKey], TrainState]:
   """From a key to a fresh state, born where `abstract` says it lives."""
-  return jax.jit(
-    lambda key: _initial(objective, transform, key)[1],
-    out_shardings=jax.tree.map(lambda x: x.sharding, abstract),
+  shardings = jax.tree.map(lambda x: x.sharding, abstract)
+  made = jax.jit(
+    lambda key, frozen: _initial(objective, transform, key, frozen)[1],
+    out_shardings=shardings,
   )
+
+  def create(key: PRNGKey) -> TrainState:
+    frozen = None
+    if isinstance(objective, HasFrozen):
+      frozen = jax.device_put(objective.frozen(), shardings.aux['frozen'])
+    return made(key, frozen)
+
+  return create
 
 
 def _initial(
-  objective: Objective, transform: optax.GradientTransformation, key: PRNGKey
+  objective: Objective,
+  transform: optax.GradientTransformation,
+  key: PRNGKey,
+  frozen: PyTree | None,
 ) -> tuple[nnx.GraphDef, TrainState]:
-  model, aux = objective.init(key)
+  if frozen is None:
+    model, aux = objective.init(key)
+  else:
+    model, aux = objective.init_around(key, frozen)
   graphdef, params = split_model(model)
   return graphdef, TrainState(
     params=params,
