@@ -216,7 +216,11 @@ def _past(batch: Batch, language: Decoder) -> Past | None:
   if 'prompt' not in batch:
     return None
   if 'prompt_past' not in batch:
-    return language(language.embed(batch['prompt']), batch['is_prompt'])[1]
+    # Given as they are where a gradient of them is asked for.
+    vectors = batch.get('prompt_vectors')
+    if vectors is None:
+      vectors = language.embed(batch['prompt'])
+    return language(vectors, batch['is_prompt'])[1]
   keys, values = jnp.moveaxis(batch['prompt_past'], 0, 2)
   return Past(keys, values, batch['is_prompt'])
 

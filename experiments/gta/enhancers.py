@@ -98,6 +98,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   config.tables = {
     'held_out': {'name': 'gta.held_out:HeldOut'},
     'sections': {'name': 'gta.sections:SectionHits'},
+    'pictures': {'name': 'gta.gene_pictures:GenePictures'},
   }
   if size == 'smoke':
     config.data.genes.num_genes = 40

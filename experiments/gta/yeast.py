@@ -124,6 +124,9 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
   config.tables = {'held_out': {'name': 'gta.held_out:HeldOut'}}
+  if not options:
+    pictures = {'name': 'gta.gene_pictures:GenePictures', 'number': 2}
+    config.tables.pictures = pictures
   _change(config, options)
   if size == 'smoke':
     config.data.update(batch_size=4)

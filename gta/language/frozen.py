@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -101,6 +102,10 @@ class Llama2CTokenizer:
     """Tokens, the start before them."""
     return self._vocabulary.encode(text)
 
+  def decode(self, tokens: Sequence[int]) -> str:
+    """The text of tokens."""
+    return self._vocabulary.decode(tokens)
+
 
 @dataclasses.dataclass(frozen=True)
 class HuggingFaceTokenizer:
@@ -128,3 +133,7 @@ class HuggingFaceTokenizer:
   def encode(self, text: str) -> list[int]:
     """Tokens, with those that the file puts around a text."""
     return self._tokenizer.encode(text).ids
+
+  def decode(self, tokens: Sequence[int]) -> str:
+    """The text of tokens."""
+    return self._tokenizer.decode(list(tokens))

@@ -16,10 +16,11 @@ from data_pipelines.genes.dataset import GeneWindows
 from data_pipelines.genes.folds import ChromosomeFold
 from data_pipelines.genes.planted import PlantedEnhancers
 from gta import sections
+from gta.gene_pictures import GenePictures, weigh_words
 from gta.model import Prediction
 from gta.run_table import RunTable
 from gta.sections import SectionHits
-from tests.gta.objective_test import objective
+from tests.gta.objective_test import objective, windows
 
 REACH, SECTION = 1_536, 48
 PLANTED = PlantedEnhancers(
@@ -97,6 +98,39 @@ def test_hits_of_a_model_beside_chance(tmp_path):
   for row in rows.values():
     assert 0 <= row['value'] <= 1
   assert 0 < rows['chance']['value'] < 0.06
+
+
+def test_pictures_show_sections_and_words(tmp_path):
+  data = windows(batch_size=2)
+  given = objective()
+  model, aux = given.init(jax.random.key(0))
+  context = Context(
+    data=data,
+    objective=given,
+    model=model,
+    aux=jax.tree.map(jnp.asarray, aux),
+    random_model=model,
+    random_aux=aux,
+    mesh=sharding.make_mesh(devices=jax.devices()[:1]),
+    seed=0,
+    workdir=tmp_path,
+  )
+  assert GenePictures(number=3).rows(context) == []
+  found = sorted((tmp_path / 'pictures').iterdir())
+  assert len(found) == 3
+  assert all(path.read_bytes().startswith(b'\x89PNG') for path in found)
+
+
+def test_words_of_padding_weigh_nothing():
+  given = objective()
+  model, aux = given.init(jax.random.key(0))
+  aux = jax.tree.map(jnp.asarray, aux)
+  batch = jax.tree.map(jnp.asarray, windows().batch(np.arange(4)))
+  weights = np.asarray(weigh_words(given, model, aux, batch))
+  is_prompt = np.asarray(batch['is_prompt'])
+  assert weights.shape == is_prompt.shape
+  assert not weights[~is_prompt].any()
+  assert np.abs(weights[is_prompt]).min() > 0
 
 
 def _row(column, value, **more):

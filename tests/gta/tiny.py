@@ -38,6 +38,9 @@ class Letters:
   def encode(self, text: str) -> list[int]:
     return [1, *(ord(letter) % (TOKENS - 2) + 2 for letter in text)]
 
+  def decode(self, tokens) -> str:
+    return ''.join(chr(64 + token) for token in tokens)
+
 
 def genes(num: int = 60, seed: int = 0) -> GeneSet:
   """Genes on six contigs, both strands, two exons each."""
