@@ -91,13 +91,14 @@ def _torch_step(config: dict[str, Any], sequence: np.ndarray) -> dict:
   objective = config['objective']
   network = objective['network']
   levels = objective['quantiser']['levels']
+  first = levels[0]
   return {
     TORCH: bench_torch_vocabulary.make_step(
       sequence,
       **{key: network[key] for key in ('stem_width', 'width', 'num_blocks')},
       sizes=[level['size'] for level in levels],
-      decay=levels[0]['decay'],
-      revive_below=levels[0]['revive_below'],
+      decay=first['decay'],
+      revive_below=first['revive_share'] * sequence.size / first['size'],
       commitment=objective['commitment'],
     )
   }

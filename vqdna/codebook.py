@@ -42,8 +42,8 @@ class CodebookConfig:
     size: Q.
     decay: Of the moving sums; 0.99 is usual.
     epsilon: Added to the counts (Laplace), which keeps quotients finite.
-    revive_below: A code with a lower moving count is put on a vector of the
-      batch; 0 never.
+    revive_share: A code with less than this share of an even moving count is
+      put on a vector of the batch; 0 never.
     start: On vectors of the first batch, on their k-means, or at random.
     kmeans_iterations: Of that.
   """
@@ -51,7 +51,7 @@ class CodebookConfig:
   size: int = 512
   decay: float = 0.99
   epsilon: float = 1e-5
-  revive_below: float = 1.0
+  revive_share: float = 0.25
   start: Start = 'kmeans'
   kmeans_iterations: int = 10
 
@@ -60,8 +60,10 @@ class CodebookConfig:
       raise ValueError(f'size {self.size}: a codebook has two codes or more')
     if not 0 <= self.decay < 1:
       raise ValueError(f'decay {self.decay} is not in [0, 1)')
-    if self.epsilon <= 0 or self.revive_below < 0:
-      raise ValueError('epsilon must be above 0, revive_below not below')
+    if self.epsilon <= 0:
+      raise ValueError(f'epsilon {self.epsilon} is not above 0')
+    if not 0 <= self.revive_share < 1:
+      raise ValueError(f'revive_share {self.revive_share} is not in [0, 1)')
     if self.start not in get_args(Start):
       raise ValueError(f'start {self.start!r} is none of {get_args(Start)}')
 
@@ -122,7 +124,8 @@ def revive(
   lives for a batch, and longer if it is assigned. Codes for which the batch
   has no vector wait for the next.
   """
-  is_dead = codebook.counts < config.revive_below
+  below = config.revive_share * codebook.counts.mean()
+  is_dead = codebook.counts < below
   drawn, num_real = _draw(vectors, is_real, config.size, key)
   rank = jnp.cumsum(is_dead) - 1
   is_revived = is_dead & (rank < num_real)
@@ -132,11 +135,10 @@ def revive(
     at = is_revived.reshape(-1, *(1,) * (old.ndim - 1))
     return jnp.where(at, new, old)
 
-  count = jnp.full_like(codebook.counts, config.revive_below)
   return Codebook(
     put(codes, codebook.codes),
-    put(count, codebook.counts),
-    put(codes * config.revive_below, codebook.sums),
+    put(jnp.full_like(codebook.counts, below), codebook.counts),
+    put(codes * below, codebook.sums),
   )
 
 

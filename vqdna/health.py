@@ -12,7 +12,7 @@ from tqdm import tqdm
 from backbone.array_types import PyTree
 from backbone.downstream import metrics, table
 from backbone.train.state import to_device
-from vqdna import pictures
+from vqdna import code_words, pictures
 from vqdna.held_out import held_out
 from vqdna.network import NUM_BASES
 from vqdna.objective import bases
@@ -29,10 +29,12 @@ class Level(NamedTuple):
       first of the token: -FLANK, ... FLANK.
     error: Squared distance of vectors to their codes over squared length, mean
       of the batches, by their bases.
+    words: How often it stood at each word of five bases.
   """
 
   contexts: Int[np.ndarray, 'Q offset 4']
   error: float
+  words: Int[np.ndarray, 'Q word'] | None = None
 
   @property
   def counts(self) -> Int[np.ndarray, 'Q']:
@@ -53,12 +55,16 @@ class Health:
     base_bits        what a code tells of its own bases, each 2 bits at most
     context_bits     what it tells of the others within 8 of its first, each 2
                      bits at most, summed
+    codes_per_base   over all levels
+    codes_per_base   of all levels together
     reconstruction   accuracy of the decoder; at one token a base, four codes
                      are enough for 1.0, so that it says little
 
   Columns are the trained vocabulary, and the control: a random encoder whose
   vectors were quantised by codes that one training batch placed. Intervals of
-  the accuracy are over rows; a vocabulary is one thing and has none.
+  the accuracy are over rows; a vocabulary is one thing and has none. The run's
+  folder gets pictures, and words_N.tsv: the words of five bases that each code
+  of level N stands at.
 
   Attributes:
     split: Where to measure.
@@ -75,7 +81,7 @@ class Health:
   )
 
   def rows(self, context: Any) -> list[table.Row]:
-    """One row per metric and column; pictures go to the run's folder."""
+    """One row per metric and column; pictures and words go to the folder."""
     batches = [
       batch
       for _, source in held_out(
@@ -89,8 +95,7 @@ class Health:
       ('random_encoder', *_random_vocabulary(context)),
     ):
       levels, right, weight = _count(context, model, aux, batches, column)
-      for number, level in enumerate(levels, 1):
-        found += self._level_rows(number, level, column, context)
+      found += self._level_rows(levels, column, context)
       found.append(
         table.row(
           'health',
@@ -108,6 +113,7 @@ class Health:
 
   def _draw(self, levels: list[Level], aux: PyTree, context: Any) -> None:
     quantiser = context.objective.quantiser
+    folder = context.workdir / 'pictures'
     pictures.write(
       [level.contexts for level in levels],
       [information(level.contexts) for level in levels],
@@ -115,24 +121,32 @@ class Health:
         np.asarray(quantiser.codes(aux, number))
         for number in range(len(levels))
       ],
-      context.workdir / 'pictures',
+      folder,
     )
+    for number, level in enumerate(levels, 1):
+      code_words.write(level.words, folder / f'words_{number}.tsv')
 
   def _level_rows(
-    self, number: int, level: Level, column: str, context: Any
+    self, levels: list[Level], column: str, context: Any
   ) -> list[table.Row]:
     stride = context.objective.network.token_stride
+    found = {
+      f'level{number}': measures(level, stride)
+      for number, level in enumerate(levels, 1)
+    }
+    found['all levels'] = {'codes_per_base': len(levels) / stride}
     return [
       table.row(
         'health',
-        f'level{number}',
+        of,
         metric,
         column,
         metrics.Score(value, np.nan, np.nan),
         seed=context.seed,
         split=self.split,
       )
-      for metric, value in measures(level, stride).items()
+      for of, values in found.items()
+      for metric, value in values.items()
     ]
 
 
@@ -218,6 +232,7 @@ def _count(
   stride = objective.network.token_stride
   sizes = objective.quantiser.sizes
   contexts = [np.zeros((n, 2 * FLANK + 1, NUM_BASES), np.int64) for n in sizes]
+  words = [np.zeros((n, code_words.NUM_WORDS), np.int64) for n in sizes]
   errors: list[list[float]] = [[] for _ in sizes]
   right, weight = [], []
   for batch in tqdm(batches, desc=f'health, {label}', unit='batch'):
@@ -228,10 +243,11 @@ def _count(
     weight.append(np.asarray(of_rows[1]))
     for number, level_ids in enumerate(ids):
       add_contexts(contexts[number], np.asarray(level_ids), batch, stride)
+      code_words.add_words(words[number], np.asarray(level_ids), batch, stride)
       errors[number].append(float(batch_errors[number]) * weight[-1].sum())
   levels = [
-    Level(counted, float(np.sum(error) / max(np.sum(weight), 1)))
-    for counted, error in zip(contexts, errors, strict=True)
+    Level(counted, float(np.sum(error) / max(np.sum(weight), 1)), at)
+    for counted, error, at in zip(contexts, errors, words, strict=True)
   ]
   return levels, np.concatenate(right), np.concatenate(weight)
 

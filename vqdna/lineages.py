@@ -8,10 +8,12 @@ lineages.json and lineages.png. VQDNA (arXiv:2405.10812) shows such a picture of
 SARS-CoV-2, coloured by lineage; its data and pooling are not known.
 """
 
-import itertools
+import datetime
 import json
+import os
 import pathlib
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jaxtyping import Bool, Float, Shaped
-from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
 from sklearn.metrics import pairwise_distances, silhouette_score
 from tqdm import tqdm
 
@@ -30,14 +30,13 @@ from data_pipelines import records
 from data_pipelines.errors import InputError
 from data_pipelines.tasks import lineages
 from data_pipelines.tasks.lineages import Lineages
-from vqdna.pictures import INK, MUTED
+from vqdna import lineages_page
 from vqdna.vocabulary import Frozen
 
 NEIGHBOURS = 5
 # Four, five and six bases: 4-mers are half of a coarse level of 512 codes,
 # 5-mers as many as a fine one of 1,024.
 KMERS = (4, 5, 6)
-_COLOURS = ('#2457c5', '#d9822b', '#3a8f5c', '#c23b4b', '#8a4fbf', '#5b7083')
 
 
 def embeddings(
@@ -130,7 +129,7 @@ def may_vote(found: Lineages) -> Bool[np.ndarray, 'e e']:
   Raises:
     InputError: Some genome may be voted on by no other, or none by any.
   """
-  is_known = np.array([len(date) == len('2020-01-01') for date in found.dates])
+  is_known = np.array([_is_day(date) for date in found.dates])
   is_known &= ~np.isin(found.countries, ('', '?'))
   is_other_day = found.dates[:, None] != found.dates
   is_elsewhere = found.countries[:, None] != found.countries
@@ -141,6 +140,15 @@ def may_vote(found: Lineages) -> Bool[np.ndarray, 'e e']:
       'vote must be; add genomes, or their dates and countries'
     )
   return votes
+
+
+def _is_day(date: str) -> bool:
+  """False of 2020-03 and 2020-03-XX."""
+  try:
+    datetime.date.fromisoformat(date)
+  except ValueError:
+    return False
+  return True
 
 
 def evaluate(
@@ -180,67 +188,6 @@ def _accuracy(
   return {'accuracy': score.value, 'low': score.low, 'high': score.high}
 
 
-def picture(
-  found: Lineages, embedded: dict[str, Float[np.ndarray, 'e _']]
-) -> Figure:
-  """A panel per embedding, t-SNE of the distances that the numbers are of."""
-  figure = Figure(figsize=(3.1 * len(embedded), 3.4), layout='constrained')
-  panels = np.atleast_1d(figure.subplots(1, len(embedded)))
-  clades = np.unique(found.clades)
-  for axes, (name, features) in zip(panels, embedded.items(), strict=True):
-    distance = distances(features)
-    np.fill_diagonal(distance, 0)
-    perplexity = min(30, (len(distance) - 1) / 3)
-    places = TSNE(
-      metric='precomputed', init='random', perplexity=perplexity, random_state=0
-    ).fit_transform(distance)
-    for clade, colour in zip(clades, itertools.cycle(_COLOURS), strict=False):
-      here = places[found.clades == clade]
-      axes.scatter(*here.T, s=9, color=colour, lw=0, alpha=0.8, label=clade)
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(name, loc='left', fontsize=10, color=INK)
-    for side in axes.spines.values():
-      side.set_color('#e5e7eb')
-  panels[-1].legend(
-    frameon=False,
-    fontsize=8,
-    labelcolor=MUTED,
-    loc='upper left',
-    bbox_to_anchor=(1, 1),
-    markerscale=2,
-  )
-  return figure
-
-
-def page(found: Lineages, rows: list[dict[str, Any]], vocabulary: str) -> str:
-  """The table in Markdown."""
-  lines = [
-    '# Clades in the words of a vocabulary',
-    '',
-    f'{len(found.genomes)} distinct genomes of '
-    f'{len(np.unique(found.clades))} clades ({"; ".join(found.notes)}). '
-    f'Vocabulary {vocabulary[:16]}. Embeddings are frequencies of codes or of '
-    'k-mers, columns brought to one scale, distances 1 - cosine. Accuracy: the '
-    f'{NEIGHBOURS} nearest genomes that were collected on another day and in '
-    'another country vote; 95 % bootstrap interval over genomes. '
-    '`commonest clade` is that of all that may vote. The silhouette is over '
-    'all pairs, those of one outbreak among them.',
-    '',
-    '![clades](lineages.png)',
-    '',
-    '| embedding | accuracy of neighbours | silhouette |',
-    '| --- | --- | --- |',
-  ]
-  for row in rows:
-    silhouette = row.get('silhouette')
-    lines.append(
-      f'| {row["embedding"]} | {row["accuracy"]:.3f} '
-      f'[{row["low"]:.3f}, {row["high"]:.3f}] | '
-      f'{"-" if silhouette is None else f"{silhouette:.3f}"} |'
-    )
-  return '\n'.join(lines) + '\n'
-
-
 def _check(found: Lineages) -> None:
   num_clades, num_genomes = len(np.unique(found.clades)), len(found.genomes)
   if not 2 <= num_clades < num_genomes:
@@ -267,19 +214,31 @@ def main(arguments: list[str]) -> int:
     frozen = Frozen(values.vocabulary)
     found = lineages.read(values.fasta, values.clades, values.metadata)
     _check(found)
-    embedded = embeddings(frozen, found.genomes)
-    rows = evaluate(found, embedded)
-  except (InputError, flags.Error) as error:
+    out = pathlib.Path(values.out)
+    # Before the long part, so that nothing is lost to a folder that cannot be.
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out) as aside:
+      text = _report(frozen, found, pathlib.Path(aside))
+      for file in pathlib.Path(aside).iterdir():
+        os.replace(file, out / file.name)
+  except (InputError, flags.Error, OSError) as error:
     print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
     return 2
-  out = pathlib.Path(values.out)
-  out.mkdir(parents=True, exist_ok=True)
-  picture(found, embedded).savefig(out / 'lineages.png', dpi=150)
-  (out / 'lineages.json').write_text(json.dumps(rows, indent=1))
-  text = page(found, rows, frozen.hash)
-  (out / 'lineages.md').write_text(text)
   print(text)
   return 0
+
+
+def _report(frozen: Frozen, found: Lineages, folder: pathlib.Path) -> str:
+  """Numbers, picture and page, into a folder; returns the page."""
+  embedded = embeddings(frozen, found.genomes)
+  rows = evaluate(found, embedded)
+  between = {name: distances(values) for name, values in embedded.items()}
+  figure = lineages_page.picture(found.clades, between)
+  figure.savefig(folder / 'lineages.png', dpi=150)
+  (folder / 'lineages.json').write_text(json.dumps(rows, indent=1))
+  text = lineages_page.text(found, rows, frozen.hash, NEIGHBOURS)
+  (folder / 'lineages.md').write_text(text)
+  return text
 
 
 if __name__ == '__main__':

@@ -211,7 +211,7 @@ class HierarchicalResidual:
     step: Int[Array, ''],
   ) -> Codebook:
     book = codebooks.follow(config, book, vectors, ids, is_real)
-    if not config.revive_below:
+    if not config.revive_share:
       return book
     is_time = step >= self.revive_from
     if self.revive_until is not None:

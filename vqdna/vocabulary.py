@@ -77,21 +77,29 @@ class Frozen:
       raise InputError(f'{file}: no vocabulary here; {_MEND}') from error
     except ValueError as error:
       raise InputError(f'{file}: not JSON ({error}); {_MEND}') from error
-    if settings.get('format_version') != FORMAT_VERSION:
+    is_object = isinstance(settings, dict)
+    version = settings.get('format_version') if is_object else None
+    if version != FORMAT_VERSION:
       raise InputError(
-        f'{file}: format {settings.get("format_version")}, this code reads '
-        f'{FORMAT_VERSION}; {_MEND}'
+        f'{file}: format {version}, this code reads {FORMAT_VERSION}; {_MEND}'
       )
     return settings
 
   @functools.cached_property
   def _learning(self) -> VocabularyLearning:
-    network = dict(self._settings['network'])
-    network['taps'] = tuple(network['taps'])
-    return VocabularyLearning(
-      network=NetworkConfig(**network),
-      quantiser=_quantiser(self._settings['quantiser']),
-    )
+    try:
+      self._settings['sha256'], self._settings['has_met_masks']
+      network = dict(self._settings['network'])
+      network['taps'] = tuple(network['taps'])
+      return VocabularyLearning(
+        network=NetworkConfig(**network),
+        quantiser=_quantiser(self._settings['quantiser']),
+      )
+    except (KeyError, TypeError, ValueError) as error:
+      file = pathlib.Path(self.path) / _SETTINGS
+      raise InputError(
+        f'{file}: no settings of a vocabulary ({error}); {_MEND}'
+      ) from error
 
   @property
   def network(self) -> NetworkConfig:

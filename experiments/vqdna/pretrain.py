@@ -69,7 +69,7 @@ _READER = {
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
   name, *options = arg.split(',')
-  size = common.choose(name, tuple(_BACKBONES))
+  size = common.choose(name, _BACKBONES, 'cpu')
   options = [common.choose(option, _OPTIONS) for option in options]
   backbone = (_HYBRIDS if 'hybrid' in options else _BACKBONES)[size]
   config = ConfigDict()

@@ -55,7 +55,7 @@ _SIZES = {
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
   name, *options = arg.split(',')
-  size = common.choose(name, tuple(_SIZES))
+  size = common.choose(name, _SIZES, 'cpu')
   options = [common.choose(option, _OPTIONS) for option in options]
   stem_width, width, num_blocks, codes, decay = _SIZES[size]
   config = ConfigDict()
@@ -149,10 +149,8 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     }
     config.objective.network.code_width = 4
   else:
-    stride = 3 if 'stride3' in options else 1
-    tokens = config.data.batch_size * config.data.row_length // stride
     config.objective.quantiser = _codebooks(
-      codes, decay, tokens, options, config.train.get_ref('steps')
+      codes, decay, options, config.train.get_ref('steps')
     )
   if 'stride3' in options:
     config.objective.network.token_stride = 3
@@ -169,24 +167,30 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
 def _codebooks(
   codes: tuple[int, ...],
   decay: float,
-  tokens: int,
   options: list[str],
   steps: FieldReference,
 ) -> dict[str, Any]:
   """Dead is a code with a quarter of an even share of the finest level.
 
+  Of a coarser level the same number of tokens.
   Codes settle in the last tenth of the steps, before they are frozen.
   """
   is_revived = 'no_revival' not in options
   level = {
     'name': 'vqdna.codebook:CodebookConfig',
     'decay': decay,
-    'revive_below': round(tokens / max(codes) / 4, 1) if is_revived else 0.0,
     'start': 'uniform' if 'uniform' in options else 'kmeans',
   }
   return {
     'name': 'vqdna.quantizers:HierarchicalResidual',
-    'levels': tuple({**level, 'size': size} for size in codes),
+    'levels': tuple(
+      {
+        **level,
+        'size': size,
+        'revive_share': size / max(codes) / 4 if is_revived else 0.0,
+      }
+      for size in codes
+    ),
     'estimator': 'rotation' if 'rotation' in options else 'straight_through',
     'revive_until': steps * 9 // 10,
   }

@@ -12,7 +12,7 @@ from vqdna import gradients
 from vqdna.codebook import Codebook, CodebookConfig
 
 ROWS, LENGTH, WIDTH = 4, 30, 6
-CONFIG = CodebookConfig(size=16, revive_below=0.0)
+CONFIG = CodebookConfig(size=16, revive_share=0.0)
 
 
 def vectors(seed=0, scale=1.0):
@@ -89,9 +89,9 @@ def test_a_small_first_batch_is_used_again(start):
 
 
 def test_dead_codes_come_back_on_vectors_of_their_own():
-  config = dataclasses.replace(CONFIG, revive_below=2.0)
+  config = dataclasses.replace(CONFIG, revive_share=0.5)
   book = codebooks.initial(config, WIDTH, jax.random.key(0))
-  counts = jnp.asarray([0.5, 3.0] * 8)
+  counts = jnp.asarray([0.5, 3.5] * 8)
   book = Codebook(book.codes, counts, book.codes * counts[:, None])
   x = vectors(scale=50.0)
   is_real = everywhere().at[:, 5:].set(False)
@@ -102,17 +102,18 @@ def test_dead_codes_come_back_on_vectors_of_their_own():
   revived = np.asarray(after.codes[::2])
   assert all((kept == code).all(-1).any() for code in revived)
   assert len(np.unique(revived, axis=0)) == 8
-  np.testing.assert_array_equal(after.counts[::2], 2.0)
-  np.testing.assert_array_equal(after.sums[::2], 2 * revived)
+  np.testing.assert_array_equal(after.counts[::2], 1.0)
+  np.testing.assert_array_equal(after.sums[::2], revived)
 
 
 def test_codes_without_a_vector_wait():
-  config = dataclasses.replace(CONFIG, revive_below=2.0)
+  config = dataclasses.replace(CONFIG, revive_share=0.5)
   book = codebooks.initial(config, WIDTH, jax.random.key(0))
+  book = book._replace(counts=jnp.asarray([0.1] * 8 + [1.9] * 8))
   is_real = ~everywhere()
   is_real = is_real.at[2, :3].set(True)
   after = codebooks.revive(config, book, vectors(), is_real, jax.random.key(2))
-  is_revived = np.asarray(after.counts) == 2
+  is_revived = np.isclose(after.counts, 0.5)
   assert is_revived.sum() == 3 and is_revived[:3].all()
   np.testing.assert_array_equal(after.codes[3:], book.codes[3:])
 
