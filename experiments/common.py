@@ -17,8 +17,8 @@ class ConfigError(ValueError):
   """
 
 
-def choose(arg: str | None, allowed: Iterable[str]) -> str:
-  """The argument behind `--config=FILE:`, '' if none.
+def choose(arg: str | None, allowed: Iterable[str], default: str = '') -> str:
+  """The argument behind `--config=FILE:`, `default` if none.
 
   Raises:
     ConfigError: It is not one of `allowed`.
@@ -29,7 +29,7 @@ def choose(arg: str | None, allowed: Iterable[str]) -> str:
       f'the experiment takes :{" :".join(allowed)}, not :{arg}'
       f'{_nearest(arg, allowed)}'
     )
-  return arg or ''
+  return arg or default
 
 
 @dataclasses.dataclass(frozen=True)

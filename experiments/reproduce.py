@@ -1,7 +1,8 @@
 """Fills a table of a paper from runs, beside what was published.
 
   python -m experiments.reproduce lifecode/three_omics --data=DIR --out=DIR \
-      [--tier=smoke|cpu|gpu|pod] [--evaluation=probe|finetune|lora]
+      [--tier=smoke|cpu|gpu|pod] [--evaluation=probe|finetune|lora] \
+      [--seeds=N]
 
 A table is a file below experiments/tables: which data sets and runs it needs,
 its tasks, and published values with their source. Labelled data that are not
@@ -10,7 +11,8 @@ made once: the same command goes on where it was stopped, one cell after
 another; tables of one tier share data sets, runs and cells.
 OUT/TIER/tables/TABLE holds the result: table.md, table.png and results.json
 (TABLE-finetune or TABLE-lora, where encoders or low-rank adapters of them are
-trained on the tasks, not read as they are). Each table has its own default.
+trained on the tasks, not read as they are). Each table has its own default, and
+its tier a number of seeds, which are pretrained and tuned each by itself.
 Exit codes are those of `experiments.run`.
 """
 
@@ -31,7 +33,7 @@ EVALUATIONS = ('probe', 'finetune', 'lora')
 TIERS = ('smoke', 'cpu', 'gpu', 'pod')
 USAGE = (
   'usage: python -m experiments.reproduce TABLE --data=DIR --out=DIR '
-  '[--tier=smoke|cpu|gpu|pod] [--evaluation=probe|finetune|lora]'
+  '[--tier=smoke|cpu|gpu|pod] [--evaluation=probe|finetune|lora] [--seeds=N]'
 )
 
 Table = Mapping[str, Any]
@@ -46,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
     table, out = _read(argv)
     if 'page' in table:
       return _prepare(table, out) or _write_page(table, out, argv)
+    table_cells.check_tasks(table, out)
     code = _prepare(table, out) or _train(table, out)
     if code:
       return code
@@ -88,6 +91,9 @@ def _read(argv: Sequence[str]) -> tuple[Table, pathlib.Path]:
   flags.DEFINE_enum(
     'evaluation', None, EVALUATIONS, 'What a cell is.', **define
   )
+  flags.DEFINE_integer(
+    'seeds', None, 'How many, from 0 on.', lower_bound=1, **define
+  )
   try:
     rest = values([*argv])[1:]
   except flags.Error as error:
@@ -116,12 +122,16 @@ def _read(argv: Sequence[str]) -> tuple[Table, pathlib.Path]:
   table = module.get_table(data, out, values.tier)
   _check_data(table, data)
   if 'page' in table:
-    if values.evaluation:
-      raise common.ConfigError(f'{name} has one evaluation; leave it out')
+    if values.evaluation or values.seeds:
+      raise common.ConfigError(
+        f'{name} has its own evaluation and seeds; leave them out'
+      )
     common.check(table['page'], 'page')
     return {'name': name, 'tier': values.tier, **table}, out
   evaluation = values.evaluation or table.get('evaluation', 'probe')
   chosen = {'evaluation': evaluation, 'cells': table['cells'][evaluation]}
+  if values.seeds:
+    chosen['seeds'] = tuple(range(values.seeds))
   common.check(chosen['cells'], 'cells')
   return {'name': name, 'tier': values.tier, **table, **chosen}, out
 

@@ -32,12 +32,27 @@ def workdir_of(
   return out / 'runs' / f'{name}-{seed}'
 
 
+def check_tasks(table: Table, out: pathlib.Path) -> None:
+  """Reads all labelled data once, before anything is trained for them.
+
+  Data that steps of the table make are read when their cells are due.
+
+  Raises:
+    InputError: Some cannot be learnt from.
+  """
+  from backbone.downstream import targets
+
+  for name, entry in table['tasks'].items():
+    common.check(entry['task'], f'tasks.{name}')
+    is_made = str(out) in json.dumps(entry['task'])
+    if not is_made and not (out / 'cells' / name).exists():
+      targets.make_targets(_task(table, name))
+
+
 def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
   """Every cell, from its file or computed."""
   from backbone.train import checkpoint
 
-  for name, entry in table['tasks'].items():
-    common.check(entry['task'], f'tasks.{name}')
   wanted = list(_wanted(table, out))
   evaluator = common.build(table['cells'], 'cells')
   models: dict[pathlib.Path, Any] = {}
@@ -48,6 +63,8 @@ def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
       name = cell['task']
       if name not in tasks:
         tasks = {name: _task(table, name)}
+        for note in tasks[name].notes:
+          print(f'{name}: {note}', file=sys.stderr)
       value = _evaluate(evaluator, tasks[name], cell, models, table, out)
       value['commit'] = checkpoint.code_version()
       run.write_aside(path, json.dumps(value, indent=1))
@@ -133,13 +150,10 @@ def _of_contamination(function: str, folder: str, **filled_in: Any) -> Any:
 
 
 def _task(table: Table, name: str) -> Any:
-  """The labelled data, with what its reader says of them."""
+  """The labelled data."""
   built = common.build(table['tasks'][name]['task'], f'tasks.{name}')
   # A reader is a function that made the task, or an object that makes it.
-  task = built() if callable(built) else built
-  for note in getattr(task, 'notes', ()):
-    print(f'{name}: {note}', file=sys.stderr)
-  return task
+  return built() if callable(built) else built
 
 
 def _evaluate(

@@ -10,7 +10,8 @@ from flax import nnx
 
 from backbone.downstream import examples, kmer, metrics
 from backbone.downstream import probe as probes
-from backbone.downstream.finetune import FineTuneConfig, evaluate
+from backbone.downstream.finetune import evaluate
+from backbone.downstream.finetune_config import FineTuneConfig
 from backbone.downstream.kmer import KmerConfig
 from backbone.downstream.probe import ProbeConfig
 from data_pipelines.tasks import Task

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from flax import nnx
 
 from backbone.downstream import table
-from backbone.downstream.finetune import FineTuneConfig, evaluate
+from backbone.downstream.finetune import evaluate
+from backbone.downstream.finetune_config import FineTuneConfig
 from backbone.downstream.probe import Encode
 from data_pipelines.tasks import Task
 

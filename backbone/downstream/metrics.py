@@ -37,8 +37,10 @@ _BLOCK_ELEMENTS = 2_500_000
 
 
 def _divide(
-  above: Float[np.ndarray, 'r'], below: Float[np.ndarray, 'r'], undefined: float
-) -> Float[np.ndarray, 'r']:
+  above: Float[np.ndarray, '*r'],
+  below: Float[np.ndarray, '*r'],
+  undefined: float,
+) -> Float[np.ndarray, '*r']:
   return np.divide(
     above, below, out=np.full_like(above, undefined), where=below > 0
   )
@@ -94,6 +96,24 @@ def _mcc(
     above = correct * total - (rows * columns).sum(-1)
     below = (total**2 - (rows**2).sum(-1)) * (total**2 - (columns**2).sum(-1))
     return _divide(above, np.sqrt(below), 0.0)
+
+  return value
+
+
+def _macro_f1(
+  truth: Shaped[np.ndarray, 'e'],
+  predicted: Shaped[np.ndarray, 'e'],
+  group: Int[np.ndarray, 'e'],
+) -> _OfCounts:
+  """Mean over classes of 2 TP / (2 TP + FP + FN); 0 of an absent class."""
+  (true_code, code), num_classes = _codes(truth, predicted)
+  classes = np.arange(num_classes)
+  true, called = (code[:, None] == classes for code in (true_code, code))
+  sums = _sums(group, np.concatenate([true & called, true, called], -1))
+
+  def value(counts: Num[np.ndarray, 'r g']) -> Float[np.ndarray, 'r']:
+    right, is_it, says_it = np.split(sums(counts), 3, axis=-1)
+    return _divide(2 * right, is_it + says_it, 0.0).mean(-1)
 
   return value
 
@@ -187,6 +207,7 @@ def _auroc(
 
 _METRICS = {
   'mcc': _mcc,
+  'macro_f1': _macro_f1,
   'accuracy': _accuracy,
   'auroc': _auroc,
   'pearson': _pearson,

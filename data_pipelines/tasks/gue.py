@@ -20,7 +20,8 @@ def load(
 ) -> Task:
   """The task of `folder`/{train,dev,test}.csv[.gz]: columns sequence, label.
 
-  Every class must be in train.csv.
+  Every class must be in train.csv. The name is the folder's last two parts,
+  such as tf/0, unless given.
   """
   folder = pathlib.Path(folder)
   is_number = metric in REGRESSION_METRICS
@@ -41,7 +42,7 @@ def load(
       sequences.append(row.bases('sequence'))
       split.append(split_name)
   return Task(
-    name=name or folder.name,
+    name=name or '/'.join(folder.parts[-2:]),
     sequences=sequences,
     labels=np.array(labels),
     split=np.array(split),

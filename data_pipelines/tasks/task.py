@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 
 from data_pipelines import records
 
-Metric = Literal['mcc', 'accuracy', 'auroc', 'pearson', 'spearman']
+Metric = Literal['mcc', 'macro_f1', 'accuracy', 'auroc', 'pearson', 'spearman']
 Pooling = Literal['mean', 'centre', 'unit']
 
 REGRESSION_METRICS = ('pearson', 'spearman')

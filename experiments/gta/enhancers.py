@@ -24,7 +24,7 @@ _REACH, _SECTION, _BIN = 8_192, 256, 64
 
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
-  size = common.choose(arg, _SIZES)
+  size = common.choose(arg, _SIZES, 'cpu')
   config = ConfigDict()
   config.title = f'GTA, planted enhancers, {arg}'
   config.seed = 0

@@ -26,7 +26,7 @@ _SIZES = ('cpu', 'smoke')
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
   name, *options = arg.split(',')
-  size = common.choose(name, _SIZES)
+  size = common.choose(name, _SIZES, 'cpu')
   is_enformer = [common.choose(option, ('enformer',)) for option in options]
   config = ConfigDict()
   config.title = f'GTA, tracks, {arg}'

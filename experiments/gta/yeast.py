@@ -33,7 +33,7 @@ _BEFORE, _AFTER, _SECTION, _BIN = 384, 1_920, 96, 24
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
   name, *options = arg.split(',')
-  size = common.choose(name, _SIZES)
+  size = common.choose(name, _SIZES, 'cpu')
   options = [common.choose(option, CONTROLS) for option in options]
   config = ConfigDict()
   config.title = f'GTA, yeast, {arg}'

@@ -36,7 +36,7 @@ _OPTIONS = ('distil', 'lookup', *_RATIOS)
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
   name, *options = arg.split(',')
-  size = common.choose(name, ('smoke', 'cpu', '350m'))
+  size = common.choose(name, ('smoke', 'cpu', '350m'), 'cpu')
   options = [common.choose(option, _OPTIONS) for option in options]
   is_distilled = 'distil' in options
   config = ConfigDict()

@@ -19,7 +19,7 @@ from experiments import common
 
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
-  size = common.choose(arg, ('smoke', 'cpu'))
+  size = common.choose(arg, ('smoke', 'cpu'), 'cpu')
   config = ConfigDict()
   config.title = f'Stand-in protein language model, {size}'
   config.seed = 0

@@ -3,12 +3,15 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 
-from experiments import reproduce, table_page
+from data_pipelines.errors import InputError
+from experiments import reproduce, table_cells, table_page
+from experiments.tables import tasks
 from tests.real_data import data_path
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -77,12 +80,35 @@ def test_what_is_there_is_not_made_again(smoke):
     (('lifecode/none', '--data=.', '--out=x'), 'there is no table lifecode/no'),
     ((TABLE, '--data=/nowhere', '--out=x'), '--data=/nowhere: there is no'),
     ((TABLE, '--data=.', '--out=x', '--tier=huge'), 'smoke|cpu|gpu|pod'),
+    ((TABLE, '--data=.', '--out=x', '--seeds=0'), '--seeds'),
   ],
 )
 def test_mistakes_are_one_line_and_exit_2(arguments, message, capsys):
   assert reproduce.main(['reproduce', *arguments]) == 2
   error = capsys.readouterr().err
   assert message in error and error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+  ('files', 'message'),
+  [
+    ({'test': 'sequence\nACGT\n'}, 'test.csv'),
+    ({'test': 'sequence,label\nACGT,2\n'}, 'label 2 is not in train.csv'),
+    ({'dev': 'sequence,label\n'}, 'validation has no example'),
+    ({'train': 'sequence,label\nACGT,0\n'}, 'train has the classes [0]'),
+  ],
+)
+def test_labelled_data_are_read_before_anything_is_trained(
+  files, message, tmp_path
+):
+  good = 'sequence,label\nACGT,0\nGGGT,1\n'
+  if 'train' in files:
+    good = files['train']
+  for name in ('train', 'dev', 'test'):
+    (tmp_path / f'{name}.csv').write_text(files.get(name, good))
+  table = {'tasks': {'gue': tasks.entry('DNA', tasks.classes(tmp_path))}}
+  with pytest.raises(InputError, match=re.escape(message)):
+    table_cells.check_tasks(table, tmp_path / 'out')
 
 
 def test_a_mean_keeps_the_widest_interval_of_its_seeds():

@@ -37,6 +37,20 @@ def test_neighbours_are_of_another_day_and_country():
   ]
 
 
+@pytest.mark.parametrize('date', ['2020', '2020-03', '2020-03-XX', '?'])
+def test_what_is_not_known_to_the_day_does_not_vote(date):
+  found = Lineages(
+    strains=list('abc'),
+    genomes=[],
+    clades=np.array(list('xxx')),
+    dates=np.array(['2020-03-05', '2020-03-06', date]),
+    countries=np.array(list('PQR')),
+  )
+  votes = lineages.may_vote(found)
+  assert votes[0].tolist() == [False, True, False]
+  assert not votes[2].any()
+
+
 def test_columns_count_alike_and_constant_ones_not_at_all():
   features = np.array([[0, 100, 7], [1, 0, 7], [0, 100, 7], [1, 0, 7.0]])
   distance = lineages.distances(features)
@@ -84,6 +98,7 @@ def test_a_report_tells_the_clades_apart(files, tmp_path, capsys):
   assert found['commonest clade'] == 0.0
   assert found.keys() >= {'level 1', 'level 2', 'one-hot'}
   assert (out / 'lineages.png').stat().st_size > 10_000
+  assert len(list(out.iterdir())) == 3
   assert '| 6-mers | 1.000 [1.000, 1.000] |' in capsys.readouterr().out
 
 
@@ -101,16 +116,20 @@ def test_genomes_of_one_country_cannot_vote(files, tmp_path, capsys):
   assert 'no two genomes are of different days' in capsys.readouterr().err
 
 
-def test_what_is_not_known_to_the_day_does_not_vote():
-  found = Lineages(
-    strains=list('abc'),
-    genomes=[],
-    clades=np.array(list('xxx')),
-    dates=np.array(['2020-03', '2020-03-05', '2020-04-01']),
-    countries=np.array(['P', 'Q', 'P']),
+def test_a_folder_that_cannot_be_is_one_line(files, tmp_path, capsys):
+  vocabulary, _, _ = write(LEARNINGS['two levels'], tmp_path)
+  arguments = [f'--{name}={path}' for name, path in files.items()]
+  (tmp_path / 'taken').write_text('a file')
+  code = lineages.main(
+    [
+      'lineages',
+      *arguments,
+      f'--vocabulary={vocabulary}',
+      f'--out={tmp_path / "taken"}',
+    ]
   )
-  votes = lineages.may_vote(found)
-  assert not votes[0].any() and not votes[:, 0].any() and votes[1, 2]
+  assert code == 2
+  assert capsys.readouterr().err.startswith('error: ')
 
 
 def test_what_is_missing_is_one_line(files, tmp_path, capsys):

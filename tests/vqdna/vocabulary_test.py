@@ -91,6 +91,31 @@ def test_another_format_is_refused(tmp_path):
     Frozen(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+  'change',
+  [
+    lambda settings: settings.pop('network'),
+    lambda settings: settings.pop('sha256'),
+    lambda settings: settings['network'].update(hue=1),
+    lambda settings: settings['quantiser'].pop('levels'),
+  ],
+)
+def test_damaged_settings_are_one_line(change, tmp_path):
+  path, _, _ = write(LEARNINGS['two levels'], tmp_path)
+  file = path / 'vocabulary.json'
+  settings = json.loads(file.read_text())
+  change(settings)
+  file.write_text(json.dumps(settings))
+  with pytest.raises(InputError, match=r'vocabulary\.json: no settings of a'):
+    Frozen(str(path))
+
+
+def test_a_list_is_no_settings(tmp_path):
+  (tmp_path / 'vocabulary.json').write_text('[]')
+  with pytest.raises(InputError, match='format None, this code reads 1'):
+    Frozen(str(tmp_path))
+
+
 def test_a_flipped_byte_is_noticed(tmp_path):
   path, _, _ = write(LEARNINGS['two levels'], tmp_path)
   file = path / 'vocabulary.safetensors'

@@ -62,7 +62,7 @@ def frame(data: pathlib.Path, out: pathlib.Path, tier: str) -> Object:
 
 def _finetune(tier: str) -> Object:
   """All parameters; the small encoder takes ten times the learning rate."""
-  name = {'name': 'backbone.downstream.finetune:FineTuneConfig'}
+  name = {'name': 'backbone.downstream.finetune_config:FineTuneConfig'}
   if tier == 'smoke':
     return {**name, 'learning_rates': (1e-3,), 'epochs': 1}
   if tier == 'cpu':

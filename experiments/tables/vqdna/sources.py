@@ -116,7 +116,7 @@ def pretraining(
 
 def _finetune(tier: str) -> dict[str, Any]:
   shared = {
-    'name': 'backbone.downstream.finetune:FineTuneConfig',
+    'name': 'backbone.downstream.finetune_config:FineTuneConfig',
     'both_strands': True,
     'has_maximum': True,
   }

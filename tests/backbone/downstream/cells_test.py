@@ -4,7 +4,7 @@ import numpy as np
 
 from backbone.downstream.batches import BatchShape
 from backbone.downstream.cells import FineTunes
-from backbone.downstream.finetune import FineTuneConfig
+from backbone.downstream.finetune_config import FineTuneConfig
 from data_pipelines.tasks import Task
 from tests.backbone.downstream.tiny_encoder import tiny
 

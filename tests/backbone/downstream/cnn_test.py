@@ -8,7 +8,8 @@ import numpy as np
 
 from backbone.downstream import cnn
 from backbone.downstream.batches import BatchShape
-from backbone.downstream.finetune import FineTuneConfig, evaluate
+from backbone.downstream.finetune import evaluate
+from backbone.downstream.finetune_config import FineTuneConfig
 from data_pipelines import records
 from data_pipelines.tasks import Task
 

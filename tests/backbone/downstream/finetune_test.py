@@ -9,7 +9,8 @@ import pytest
 
 from backbone.downstream import finetune_table, heads, metrics, network
 from backbone.downstream.batches import Batches, BatchShape
-from backbone.downstream.finetune import FineTuneConfig, evaluate, fit
+from backbone.downstream.finetune import evaluate, fit
+from backbone.downstream.finetune_config import FineTuneConfig
 from backbone.downstream.lora import LoRAConfig
 from backbone.downstream.network import Network
 from backbone.downstream.targets import make_targets
@@ -113,6 +114,10 @@ def unit_results():
   }
 
 
+def num_leaves(tree):
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
 def test_full_and_lora_learn_what_a_head_alone_cannot(unit_results):
   scores = {mode: score for mode, (score, _) in unit_results[1].items()}
   assert scores['full'].low > 0.8
@@ -126,7 +131,7 @@ def test_lora_trains_adapters_and_head_alone(unit_results):
   _assert_equal(tuned.frozen, _params())
   # Inputs and outputs of heads_in, heads_out, up, gate and down.
   adapters = 4 * ((16 + 48) + (16 + 16) + 3 * (16 + 32))
-  assert tuned.num_trained == adapters + 16 * 2 + 2
+  assert num_leaves(tuned.trained) == adapters + 16 * 2 + 2
   assert all(a['lora_b'].any() for a in tuned.trained['adapters'].values())
 
 
@@ -134,8 +139,7 @@ def test_full_trains_a_copy_of_every_parameter(unit_results):
   tuned = unit_results[1]['full'][1]
   assert not tuned.frozen
   before = _params()
-  size = sum(leaf.size for leaf in jax.tree.leaves(before))
-  assert tuned.num_trained == size + 16 * 2 + 2
+  assert num_leaves(tuned.trained) == num_leaves(before) + 16 * 2 + 2
   for one, other in zip(
     *map(jax.tree.leaves, (before, tuned.trained['model'])), strict=True
   ):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import (
   accuracy_score,
+  f1_score,
   matthews_corrcoef,
   roc_auc_score,
 )
@@ -24,6 +25,8 @@ def test_classification_equals_scikit_learn(num_classes, pairs):
   once = metrics.Bootstrap(num_resamples=2)
   mcc = metrics.score('mcc', truth, predicted, once).value
   assert mcc == pytest.approx(matthews_corrcoef(truth, predicted), abs=1e-9)
+  f1 = metrics.score('macro_f1', truth, predicted, once).value
+  assert f1 == pytest.approx(f1_score(truth, predicted, average='macro'))
   accuracy = metrics.score('accuracy', truth, predicted, once).value
   assert accuracy == pytest.approx(accuracy_score(truth, predicted))
 

@@ -9,7 +9,8 @@ import pytest
 
 from backbone.downstream import finetune, heads, metrics, network
 from backbone.downstream.batches import Batches, BatchShape
-from backbone.downstream.finetune import FineTuneConfig, evaluate, fit
+from backbone.downstream.finetune import evaluate, fit
+from backbone.downstream.finetune_config import FineTuneConfig
 from backbone.downstream.lora import LoRAConfig
 from backbone.downstream.network import Network
 from backbone.downstream.targets import make_targets
