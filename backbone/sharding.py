@@ -73,8 +73,8 @@ PARAMETER_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
   (r'(translation|projector|embed|heads/\d+|bases)/kernel$', (None, None)),
   (r'alignment/prototypes$', ('vocab', None)),
   (r'(enter|place|query|key|value|output|weigh|inner)/kernel$', (None, None)),
-  (r'(scale|bias|mask)$', (None,)),
-  (r'convolution/kernel$', (None, None)),
+  (r'(scale|offset|bias|mask)$', (None,)),
+  (r'(convolution|stem|pool|position)/kernel$', (None, None)),
   # Small beside their kernel, so one copy everywhere.
   (r'lora_[ab]$', ()),
 )

@@ -2,23 +2,24 @@
 
 import csv
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import scipy.stats
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from matplotlib import pyplot as plt
 
+from backbone.downstream import metrics
 from data_pipelines.errors import InputError
 from data_pipelines.genes.dataset import GeneWindows
+from gta import page
 from gta.ridge import RidgeOnCounts
 
 _METRICS = ('pearson', 'spearman')
 _RESAMPLES = 1_000
+# By column, of each fold: one for every test gene.
+Predictions = Mapping[str, Sequence[Float[np.ndarray, '_']]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,21 +61,13 @@ class Comparison:
 
   def write(self, out: pathlib.Path, head: str) -> str:
     """Writes table.md, table.png and results.json; returns the Markdown."""
-    scores = {metric: self._scores(metric) for metric in _METRICS}
-    text = '\n'.join(
-      [
-        f'# {self.title}',
-        '',
-        head,
-        '',
-        self.note,
-        '',
-        *self._grid(scores),
-        '',
-        *self._worth(scores['pearson']),
-        '',
-      ]
-    )
+    predicted = self._predict()
+    scores = {metric: self._scores(metric, predicted) for metric in _METRICS}
+    parts = [
+      *(f'# {self.title}', '', head, '', self.note, ''),
+      *(self._about_genes(), '', *self._grid(scores), ''),
+      *(*self._worth(scores['pearson']), ''),
+    ]
     out.mkdir(parents=True, exist_ok=True)
     self._draw(scores['pearson'], out / 'table.png')
     results = {
@@ -84,37 +77,38 @@ class Comparison:
       }
       for metric, of_metric in scores.items()
     }
-    for name, content in (
-      ('results.json', json.dumps(results, indent=1)),
-      ('table.md', text),
-    ):
-      aside = out / f'{name}.tmp'
-      aside.write_text(content)
-      aside.replace(out / name)
-    return text
+    return page.write(out, parts, results)
 
-  def _scores(self, metric: str) -> dict[str, Scores]:
+  def _about_genes(self) -> str:
+    """How many there are, and what was left out."""
+    genes = self.data[0].found
+    tested = ', '.join(f'{_is_test(data).sum():,}' for data in self.data)
+    return (
+      f'{len(genes.genes):,} genes, tested by fold: {tested}. '
+      + ''.join(f'{note}. ' for note in genes.notes)
+    ).strip()
+
+  def _scores(self, metric: str, predicted: Predictions) -> dict[str, Scores]:
     """All columns on the same resamples of clusters."""
-    predicted = self._predicted
-    draws, truth = [], []
+    draws, truth, clusters = [], [], []
     for fold, data in enumerate(self.data):
       genes = [data.found.genes[i] for i in np.flatnonzero(_is_test(data))]
-      clusters = np.array([gene.cluster or gene.name for gene in genes])
-      draws.append(_draws(clusters, fold))
+      clusters.append(np.array([gene.cluster or gene.name for gene in genes]))
+      draws.append(_draws(len(np.unique(clusters[-1])), fold))
       truth.append(np.array([gene.value for gene in genes]))
     found = {}
     for column, of_fold in predicted.items():
       each = [
-        _correlations(metric, truth[fold], of_fold[fold], draws[fold])
-        for fold in range(len(self.data))
+        metrics.resampled(metric, *arrays)
+        for arrays in zip(truth, of_fold, clusters, draws, strict=True)
       ]
       folds = np.array([values[0] for values in each])
       resampled = np.mean([values[1:] for values in each], axis=0)
       found[column] = Scores(folds, float(folds.mean()), resampled)
     return found
 
-  @property
-  def _predicted(self) -> dict[str, list[Float[np.ndarray, '_']]]:
+  def _predict(self) -> Predictions:
+    """Of the test genes of each fold, by column."""
     found = {}
     for column, ridge in self.baselines.items():
       found[column] = [ridge(data)[_is_test(data)] for data in self.data]
@@ -128,26 +122,26 @@ class Comparison:
   def _grid(self, scores: Mapping[str, Mapping[str, Scores]]) -> list[str]:
     folds = [f'fold {fold}' for fold in range(len(self.data))]
     head = ['column', 'Pearson', 'Spearman', *folds]
-    lines = [_line(head), _line(['---'] * len(head))]
+    rows = []
     for column, found in scores['pearson'].items():
-      cells = [_text(scores[metric][column].interval()) for metric in _METRICS]
-      each = [f'{value:.3f}' for value in found.folds]
-      lines.append(_line([column, *cells, *each]))
-    return lines
+      cells = [
+        page.interval(*scores[metric][column].interval()) for metric in _METRICS
+      ]
+      rows.append([column, *cells, *(f'{value:.3f}' for value in found.folds)])
+    return page.grid(head, rows)
 
   def _worth(self, scores: Mapping[str, Scores]) -> list[str]:
     if not self.differences:
       return []
-    lines = [
-      'Differences of Pearson correlations, over the same resamples:',
-      '',
-      _line(['what', 'of', 'difference']),
-      _line(['---'] * 3),
-    ]
+    rows = []
     for one, other, what in self.differences:
       value = scores[one].interval(scores[other])
-      lines.append(_line([what, f'{one} - {other}', _text(value, '+')]))
-    return lines
+      rows.append([what, f'{one} - {other}', page.interval(*value, '+')])
+    return [
+      'Differences of Pearson correlations, over the same resamples:',
+      '',
+      *page.grid(['what', 'of', 'difference'], rows),
+    ]
 
   def _draw(self, scores: Mapping[str, Scores], path: pathlib.Path) -> None:
     mpl.use('Agg')
@@ -186,40 +180,8 @@ def _read(path: pathlib.Path, data: GeneWindows) -> Float[np.ndarray, '_']:
   return np.array([by_name[name] for name in names])
 
 
-def _draws(
-  clusters: Shaped[np.ndarray, 'e'], fold: int
-) -> Int[np.ndarray, 'r e']:
-  """How often each gene is in each resample of clusters; all once in front."""
-  _, group = np.unique(clusters, return_inverse=True)
-  number = group.max() + 1
+def _draws(number: int, fold: int) -> Int[np.ndarray, 'r c']:
+  """How often each cluster is in each resample; all once in front."""
   rng = np.random.default_rng(fold)
-  shares = np.full(number, 1 / number)
-  times = rng.multinomial(number, shares, size=_RESAMPLES)
-  times = np.concatenate([np.ones((1, number), times.dtype), times])
-  return times[:, group]
-
-
-def _correlations(
-  metric: str,
-  truth: Float[np.ndarray, 'e'],
-  predicted: Float[np.ndarray, 'e'],
-  times: Int[np.ndarray, 'r e'],
-) -> Float[np.ndarray, 'r']:
-  """Of each resample; ranks are those of the whole fold."""
-  if metric == 'spearman':
-    truth, predicted = map(scipy.stats.rankdata, (truth, predicted))
-  x, y = truth - truth.mean(), predicted - predicted.mean()
-  terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=1)
-  total, x, y, xx, yy, xy = (times @ terms).T
-  covariance = xy / total - x * y / total**2
-  spread = (xx / total - (x / total) ** 2) * (yy / total - (y / total) ** 2)
-  return covariance / np.sqrt(np.maximum(spread, 1e-30))
-
-
-def _text(values: tuple[float, ...], sign: str = '') -> str:
-  value, low, high = (f'{v:{sign}.3f}' for v in values)
-  return f'{value} [{low}, {high}]'
-
-
-def _line(cells: Sequence[Any]) -> str:
-  return f'| {" | ".join(map(str, cells))} |'
+  times = rng.multinomial(number, np.full(number, 1 / number), _RESAMPLES)
+  return np.concatenate([np.ones((1, number), times.dtype), times])

@@ -22,13 +22,14 @@ def dosages(
 
   Alleles that all have alike often are left out.
   """
-  place: dict[tuple[int, bytes], int] = {}
+  place: dict[tuple[int, bytes, bytes], int] = {}
   entries = []
   for row, person in enumerate(haplotypes.people):
     for strand in (0, 1):
       for variant in haplotypes.variants.get((contig, person, strand), ()):
         if start <= variant.start < end:
-          allele = variant.start, variant.alternative.tobytes()
+          bases = variant.reference.tobytes(), variant.alternative.tobytes()
+          allele = variant.start, *bases
           entries.append((row, place.setdefault(allele, len(place))))
   found = np.zeros((len(haplotypes.people), len(place)))
   for row, column in entries:

@@ -39,6 +39,9 @@ class EnformerConfig:
     num_targets: Bins of the output, from the middle.
     head_sizes: Tracks of each head.
     num_position_features: Of distance, a multiple of 6.
+    has_statistics: Whether norms have means and variances of the batches that
+      the weights were trained on, which are constants; without, norms scale
+      and shift alone, and all can be trained.
   """
 
   num_bases: int = 196_608
@@ -50,6 +53,7 @@ class EnformerConfig:
   num_targets: int = 896
   head_sizes: tuple[tuple[str, int], ...] = (('human', 5_313), ('mouse', 1_643))
   num_position_features: int = 192
+  has_statistics: bool = True
 
   def __post_init__(self):
     if self.num_bases % self.bases_per_bin:
@@ -101,16 +105,26 @@ class Convolution(nnx.Module):
 class ConvolutionBlock(nnx.Module):
   """convolution(gelu(norm(x))), the norm by the statistics of training."""
 
-  def __init__(self, inputs: int, outputs: int, size: int, *, rngs: nnx.Rngs):
+  def __init__(
+    self,
+    inputs: int,
+    outputs: int,
+    size: int,
+    has_statistics: bool,
+    *,
+    rngs: nnx.Rngs,
+  ):
     self.scale = nnx.Param(jnp.ones(inputs))
     self.offset = nnx.Param(jnp.zeros(inputs))
-    self.mean = nnx.Param(jnp.zeros(inputs))
-    self.variance = nnx.Param(jnp.ones(inputs))
+    self.mean = nnx.Param(jnp.zeros(inputs)) if has_statistics else None
+    self.variance = nnx.Param(jnp.ones(inputs)) if has_statistics else None
     self.convolution = Convolution(inputs, outputs, size, rngs=rngs)
 
   def __call__(self, x: Float[Array, 'B N _']) -> Float[Array, 'B N _']:
-    scale = self.scale[...] * jax.lax.rsqrt(self.variance[...] + _EPSILON)
-    offset = self.offset[...] - self.mean[...] * scale
+    scale, offset = self.scale[...], self.offset[...]
+    if self.mean is not None:
+      scale *= jax.lax.rsqrt(self.variance[...] + _EPSILON)
+      offset -= self.mean[...] * scale
     x = gelu(x * scale.astype(x.dtype) + offset.astype(x.dtype))
     return self.convolution(x)
 
@@ -131,9 +145,15 @@ class SoftmaxPool(nnx.Module):
 class TowerBlock(nnx.Module):
   """convolution, x + pointwise convolution, pool."""
 
-  def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
-    self.convolution = ConvolutionBlock(inputs, outputs, 5, rngs=rngs)
-    self.pointwise = ConvolutionBlock(outputs, outputs, 1, rngs=rngs)
+  def __init__(
+    self, inputs: int, outputs: int, has_statistics: bool, *, rngs: nnx.Rngs
+  ):
+    self.convolution = ConvolutionBlock(
+      inputs, outputs, 5, has_statistics, rngs=rngs
+    )
+    self.pointwise = ConvolutionBlock(
+      outputs, outputs, 1, has_statistics, rngs=rngs
+    )
     self.pool = SoftmaxPool(outputs)
 
   def __call__(self, x: Float[Array, 'B N _']) -> Float[Array, 'B M _']:
@@ -245,12 +265,15 @@ class Enformer(nnx.Module):
     rngs, width = nnx.Rngs(key), config.width
     stem = width // 2
     self.stem = Convolution(NUM_BASES, stem, 15, rngs=rngs)
-    self.stem_pointwise = ConvolutionBlock(stem, stem, 1, rngs=rngs)
+    has_statistics = config.has_statistics
+    self.stem_pointwise = ConvolutionBlock(
+      stem, stem, 1, has_statistics, rngs=rngs
+    )
     self.stem_pool = SoftmaxPool(stem)
     inputs = (stem, *config.tower[:-1])
     self.tower = nnx.List(
       [
-        TowerBlock(*sizes, rngs=rngs)
+        TowerBlock(*sizes, has_statistics, rngs=rngs)
         for sizes in zip(inputs, config.tower, strict=True)
       ]
     )
@@ -260,7 +283,9 @@ class Enformer(nnx.Module):
       remat='none',
       key=rngs.params(),
     )
-    self.final = ConvolutionBlock(width, 2 * width, 1, rngs=rngs)
+    self.final = ConvolutionBlock(
+      width, 2 * width, 1, has_statistics, rngs=rngs
+    )
     self.heads = nnx.Dict(
       {
         name: Head(2 * width, size, rngs=rngs)

@@ -1,4 +1,4 @@
-"""Public weights of Enformer, by the names of torch's file and of Sonnet's."""
+"""Public weights of Enformer, by the names of torch's file."""
 
 import pathlib
 from collections.abc import Iterator, Mapping

@@ -60,6 +60,16 @@ class EnformerExtractor:
   def after(self) -> int:
     return self.config.num_bases - self.before
 
+  @property
+  def first(self) -> int:
+    """Sections are of the bins in the middle."""
+    config = self.config
+    return (config.num_bases - config.num_targets * config.bases_per_bin) // 2
+
+  @property
+  def section_bases(self) -> int:
+    return self.section_bins * self.config.bases_per_bin
+
   @functools.cached_property
   def _state(self) -> tuple[nnx.GraphDef, nnx.State]:
     return nnx.split(enformer_weights.load(self.weights, self.config))

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
+from backbone.downstream import metrics
 from backbone.train.evaluate import Context
 from backbone.train.state import split_model, to_device
 from data_pipelines.tracks.borzoi import TrackWindows
@@ -119,17 +120,19 @@ def _score(
 ) -> tuple[float, float, float]:
   """The mean over tracks, and its interval over windows (95 %)."""
   x, y = np.log1p(target).astype(float), np.log1p(predicted).astype(float)
-  number = len(x)
-  # Of every window and track: what a correlation is a function of.
-  terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1).sum(1)
-  times = np.random.default_rng(0).multinomial(
-    number, np.full(number, 1 / number), size=_RESAMPLES
+  number, num_bins, num_tracks = x.shape
+  rng = np.random.default_rng(0)
+  drawn = rng.multinomial(number, np.full(number, 1 / number), _RESAMPLES)
+  times = np.concatenate([np.ones((1, number), drawn.dtype), drawn])
+  window = np.repeat(np.arange(number), num_bins)
+  mean = np.mean(
+    [
+      metrics.resampled(
+        'pearson', x[..., track].ravel(), y[..., track].ravel(), window, times
+      )
+      for track in range(num_tracks)
+    ],
+    axis=0,
   )
-  times = np.concatenate([np.ones((1, number)), times])
-  sums = np.einsum('rw,wts->srt', times, terms)
-  total, x, y, xx, yy, xy = sums
-  covariance = xy / total - x * y / total**2
-  spread = (xx / total - (x / total) ** 2) * (yy / total - (y / total) ** 2)
-  mean = (covariance / np.sqrt(np.maximum(spread, 1e-30))).mean(1)
   low, high = np.quantile(mean[1:], (0.025, 0.975))
   return float(mean[0]), float(low), float(high)

@@ -29,7 +29,9 @@ class GTAConfig:
     section_bins: Bins of a section.
     section_bases: Bases of a section.
     before: Bases of a window that lie before the gene.
-    between: See `Between`; the last two are controls.
+    between: See `Between`; the last two are controls: a layer of attention
+      over the embeddings of the prompt, the sections and the read-outs, and
+      nothing, where no prompt is read.
     num_readouts: Learnt tokens behind the sections, whose states the head
       reads beside theirs.
     has_sections: False reads the prompt alone (a control).
@@ -188,7 +190,11 @@ class GTA(nnx.Module):
     if self.config.between == 'nothing':
       return x
     if self.config.between == 'attention':
-      return self.attention(x, is_token)
+      if 'prompt' not in batch:
+        return self.attention(x, is_token)
+      whole = jnp.concatenate([_prompt_vectors(batch, language), x], axis=1)
+      is_token = jnp.concatenate([batch['is_prompt'], is_token], axis=1)
+      return self.attention(whole, is_token)[:, -x.shape[1] :]
     past = _past(batch, language)
     return language(x, is_token, past)[0].astype(jnp.float32)
 
@@ -216,13 +222,16 @@ def _past(batch: Batch, language: Decoder) -> Past | None:
   if 'prompt' not in batch:
     return None
   if 'prompt_past' not in batch:
-    # Given as they are where a gradient of them is asked for.
-    vectors = batch.get('prompt_vectors')
-    if vectors is None:
-      vectors = language.embed(batch['prompt'])
-    return language(vectors, batch['is_prompt'])[1]
+    return language(_prompt_vectors(batch, language), batch['is_prompt'])[1]
   keys, values = jnp.moveaxis(batch['prompt_past'], 0, 2)
   return Past(keys, values, batch['is_prompt'])
+
+
+def _prompt_vectors(batch: Batch, language: Decoder) -> Float[Array, 'B P D']:
+  """Given as they are where a gradient of them is asked for."""
+  if 'prompt_vectors' in batch:
+    return batch['prompt_vectors']
+  return language.embed(batch['prompt'])
 
 
 class Mixing(nnx.Module):

@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 
 from data_pipelines.errors import InputError
+from gta import page
 
 Row = Mapping[str, Any]
 
@@ -22,7 +23,7 @@ class RunTable:
     title: Of the page.
     note: Below it.
     runs: By group of lines, by column: the folder of a run.
-    shared: Columns of the first run of a group beside its own, such as a
+    shared: By group, columns of its first run beside its own, such as a
       baseline.
     split: Whose results.
   """
@@ -30,7 +31,9 @@ class RunTable:
   title: str
   note: str
   runs: Mapping[str, Mapping[str, str]]
-  shared: tuple[str, ...] = ()
+  shared: Mapping[str, tuple[str, ...]] = dataclasses.field(
+    default_factory=dict
+  )
   split: str = 'test'
 
   def write(self, out: pathlib.Path, head: str) -> str:
@@ -38,17 +41,13 @@ class RunTable:
     lines = {
       (group, task): cells
       for group, folders in self.runs.items()
-      for task, cells in self._cells(folders).items()
+      for task, cells in self._cells(group, folders).items()
     }
     columns = list(dict.fromkeys(c for cells in lines.values() for c in cells))
-    grid = [_line(['data', 'task', *columns])]
-    grid.append(_line(['---'] * (len(columns) + 2)))
-    for (group, task), cells in lines.items():
-      shown = [_text(cells[c]) if c in cells else '-' for c in columns]
-      grid.append(_line([group, task, *shown]))
-    text = '\n'.join(
-      [f'# {self.title}', '', head, '', self.note, '', *grid, '']
-    )
+    rows = [
+      [group, task, *(_text(cells[c]) if c in cells else '-' for c in columns)]
+      for (group, task), cells in lines.items()
+    ]
     out.mkdir(parents=True, exist_ok=True)
     _draw(lines, columns, out / 'table.png')
     results = [
@@ -56,17 +55,15 @@ class RunTable:
       for (group, _), cells in lines.items()
       for column, row in cells.items()
     ]
-    for name, content in (
-      ('results.json', json.dumps(results, indent=1)),
-      ('table.md', text),
-    ):
-      aside = out / f'{name}.tmp'
-      aside.write_text(content)
-      aside.replace(out / name)
-    return text
+    grid = page.grid(['data', 'task', *columns], rows)
+    parts = [f'# {self.title}', '', head, '', self.note, '', *grid, '']
+    return page.write(out, parts, results)
 
-  def _cells(self, folders: Mapping[str, str]) -> dict[str, dict[str, Row]]:
+  def _cells(
+    self, group: str, folders: Mapping[str, str]
+  ) -> dict[str, dict[str, Row]]:
     """By task and metric, then by column."""
+    shared = self.shared.get(group, ())
     found: dict[str, dict[str, Row]] = {}
     for column, folder in folders.items():
       for row in _rows(pathlib.Path(folder) / 'results.json'):
@@ -75,7 +72,7 @@ class RunTable:
           continue
         if row['column'] == 'trained':
           cells[column] = row
-        elif row['column'] in self.shared:
+        elif row['column'] in shared:
           cells.setdefault(row['column'], row)
     return {task: cells for task, cells in found.items() if cells}
 
@@ -96,14 +93,15 @@ def _draw(
   figure, axes = plt.subplots(figsize=(1.6 * len(lines) + 2, 3.2))
   for at, column in enumerate(columns):
     shift = (at - (len(columns) - 1) / 2) * 0.8 / len(columns)
+    label = column
     for place, cells in enumerate(lines.values()):
       if column in cells:
         row = cells[column]
         x = place + shift
-        label = column if place == 0 else None
         if row['low'] is not None:
           axes.plot([x, x], [row['low'], row['high']], color=f'C{at}')
         axes.plot(x, row['value'], 'o', color=f'C{at}', label=label)
+        label = None
   names = [f'{group}\n{task}' for group, task in lines]
   axes.set_xticks(range(len(lines)), names)
   axes.grid(axis='y', alpha=0.3)
@@ -114,10 +112,4 @@ def _draw(
 
 
 def _text(row: Row) -> str:
-  if row['low'] is None:
-    return f'{row["value"]:.3f}'
-  return f'{row["value"]:.3f} [{row["low"]:.3f}, {row["high"]:.3f}]'
-
-
-def _line(cells: Sequence[Any]) -> str:
-  return f'| {" | ".join(map(str, cells))} |'
+  return page.interval(row['value'], row['low'], row['high'])

@@ -16,6 +16,7 @@ from backbone.array_types import (
   PyTree,
   Scalar,
 )
+from data_pipelines.errors import InputError
 from gta.enformer import Enformer, EnformerConfig, Head
 
 _EPSILON = 1e-6
@@ -26,8 +27,7 @@ class EnformerTrunk:
   """A trunk of Enformer's family of any size, trained from nothing.
 
   Attributes:
-    config: Sizes. Its norms have no statistics of batches: they scale and
-      shift.
+    config: Sizes. Its norms have no statistics of batches.
   """
 
   config: EnformerConfig
@@ -45,7 +45,10 @@ class EnformerTrunk:
   def build(self, key: PRNGKey) -> 'EnformerBins':
     """New weights."""
     whole = dataclasses.replace(
-      self.config, num_targets=self.config.num_bins, head_sizes=()
+      self.config,
+      num_targets=self.config.num_bins,
+      head_sizes=(),
+      has_statistics=False,
     )
     return EnformerBins(whole, key=key)
 
@@ -57,7 +60,10 @@ class EnformerBins(nnx.Module):
     self.enformer = Enformer(config, key=key)
 
   def __call__(self, batch: Batch) -> Float[Array, 'B M D']:
-    return self.enformer.features(jax.nn.one_hot(batch['sequence'], 4))
+    is_inside = (batch['segment_ids'] > 0)[..., None]
+    return self.enformer.features(
+      jax.nn.one_hot(batch['sequence'], 4) * is_inside
+    )
 
 
 class TrackModel(nnx.Module):
@@ -116,8 +122,18 @@ class Tracks:
     return TrackModel(self.trunk, split, self.num_tracks, key=key), ()
 
   def predict(self, model: TrackModel, batch: Batch) -> Float[Array, 'B M T']:
-    """Coverage of each bin of each track."""
-    return model(batch, batch['target'].shape[1])
+    """Coverage of each bin of each track.
+
+    Raises:
+      InputError: The data have another number of tracks.
+    """
+    _, num_bins, num_tracks = batch['target'].shape
+    if num_tracks != self.num_tracks:
+      raise InputError(
+        f'num_tracks={self.num_tracks}, the data have {num_tracks}; set '
+        'objective.num_tracks, or data.assays'
+      )
+    return model(batch, num_bins)
 
   def loss(
     self,

@@ -261,6 +261,33 @@ def score(
   )
 
 
+def resampled(
+  metric: str,
+  truth: Shaped[np.ndarray, 'e'],
+  predicted: Shaped[np.ndarray, 'e'],
+  groups: Shaped[np.ndarray, 'e'],
+  counts: Num[np.ndarray, 'r g'],
+) -> Float[np.ndarray, 'r']:
+  """The metric of given resamples, so that several models share them.
+
+  Args:
+    metric: As of `score`.
+    truth: As of `score`.
+    predicted: As of `score`.
+    groups: As of `score`.
+    counts: How often each resample has each group, in their sorted order.
+  """
+  group = np.unique(groups, return_inverse=True)[1]
+  of_counts = _METRICS[metric](truth, predicted, group)
+  block = max(_BLOCK_ELEMENTS // truth.size, 1)
+  return np.concatenate(
+    [
+      of_counts(counts[first : first + block])
+      for first in range(0, len(counts), block)
+    ]
+  )
+
+
 def ratio(
   total: Float[np.ndarray, 'e'],
   weight: Float[np.ndarray, 'e'],

@@ -69,6 +69,8 @@ class AnnotatedGenes:
         left_out['no gene'] += 1
         continue
       text = texts.get(name, '')
+      if not self.is_leakage_kept:
+        text = without_expression(text)
       if not text and self.texts and self.without_text == 'refuse':
         raise InputError(
           f'{row.where}: gene {name} has no text; give one, or set '
@@ -77,8 +79,6 @@ class AnnotatedGenes:
       if not text and self.texts and self.without_text == 'leave_out':
         left_out['no text'] += 1
         continue
-      if not self.is_leakage_kept:
-        text = without_expression(text)
       value = row.number(self.value_column)
       if self.is_log1p:
         value = float(np.log10(1 + value))

@@ -186,7 +186,7 @@ class GeneWindows:
         'codon_phase': window.codon_phase,
       }
     features = self.features.of(window.sequence, gene)
-    inside = window.is_inside.reshape(len(features), -1).any(1)
+    inside = self.features.inside(window.is_inside, len(features))
     return {'features': features, 'segment_ids': inside.astype(np.int32)}
 
   @functools.cached_property

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float16, UInt8
+from jaxtyping import Bool, Float, Float16, UInt8
 from tqdm import tqdm
 
 from data_pipelines.builders import shards
 from data_pipelines.errors import InputError
-from data_pipelines.genes.gene import GeneSet, cut
+from data_pipelines.genes.gene import Gene, GeneSet, cut
 
 MANIFEST = 'features.json'
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _GENES_PER_SHARD = 256
 
 
@@ -35,12 +35,16 @@ class Extractor(Protocol):
     label: What it is, weights included: other features have another label.
     before: Bases that it reads upstream of the anchor.
     after: Bases from the anchor on.
+    first: Base of its window that the first section begins at.
+    section_bases: Bases of a section.
     rows: Windows that it is given at once, at most.
   """
 
   label: str
   before: int
   after: int
+  first: int
+  section_bases: int
   rows: int
 
   def __call__(
@@ -56,23 +60,25 @@ def write(out: Path, genes: GeneSet, extractor: Extractor) -> None:
     InputError: The folder has features of other genes or another extractor.
   """
   out = Path(out)
-  windows = [
-    cut(genes, gene, extractor.before, extractor.after).sequence
-    for gene in genes.genes
-  ]
+
+  def window(gene: Gene) -> UInt8[np.ndarray, '_']:
+    return cut(genes, gene, extractor.before, extractor.after).sequence
+
   plan = {
     'format_version': FORMAT_VERSION,
     'extractor': extractor.label,
-    'windows': [_hash(window) for window in windows],
+    'first': extractor.first,
+    'section_bases': extractor.section_bases,
+    'windows': [_hash(window(gene)) for gene in genes.genes],
   }
   _claim(out, plan)
   entries = []
-  number = -(-len(windows) // _GENES_PER_SHARD)
+  number = -(-len(genes.genes) // _GENES_PER_SHARD)
   for shard in tqdm(range(number), desc='features', disable=None):
     path = out / f'features-{shard:05d}.npy'
     if not path.exists():
       first = shard * _GENES_PER_SHARD
-      chosen = windows[first : first + _GENES_PER_SHARD]
+      chosen = [*map(window, genes.genes[first : first + _GENES_PER_SHARD])]
       aside = path.with_suffix('.tmp.npy')
       np.save(aside, _extract(chosen, extractor))
       os.replace(aside, path)
@@ -84,7 +90,7 @@ def write(out: Path, genes: GeneSet, extractor: Extractor) -> None:
       }
     )
   _write_json(out / MANIFEST, {**plan, 'shards': entries})
-  (out / 'plan.json').unlink()
+  (out / 'plan.json').unlink(missing_ok=True)
 
 
 def _claim(out: Path, plan: dict[str, Any]) -> None:
@@ -186,3 +192,11 @@ class WindowFeatures:
       )
     shard, row = divmod(at, _GENES_PER_SHARD)
     return self._shards[shard][row]
+
+  def inside(
+    self, is_inside: Bool[np.ndarray, 'n'], number: int
+  ) -> Bool[np.ndarray, 'S']:
+    """Whether any base of each of so many sections is on the contig."""
+    first, size = self.manifest['first'], self.manifest['section_bases']
+    covered = is_inside[first : first + number * size]
+    return covered.reshape(number, size).any(1)

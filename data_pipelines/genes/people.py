@@ -71,6 +71,10 @@ def read_bed(
         row = [float(value) for value in columns[_FIXED:]]
       except ValueError as error:
         raise InputError(f'{where}: {error}; mend the row') from error
+      if not np.isfinite(row).all():
+        raise InputError(
+          f'{where}: gene {gene} has a value that is not finite; leave it out'
+        )
       if known and not 0 <= anchor < known.get(contig, 0):
         raise InputError(
           f'{where}: gene {gene} starts at {contig}:{anchor + 1:,}, which is '

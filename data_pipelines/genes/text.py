@@ -12,7 +12,7 @@ from data_pipelines.tasks import table
 # what a model is asked for.
 _TELLS = re.compile(
   r'\b(express\w*|abundan\w*|transcri(?:bed|ptional\w*)|transcript levels?|'
-  r'upregulat\w*|downregulat\w*|induc(?:ed|ible)|repressed|ubiquitous\w*|'
+  r'(?:up|down)-?regulat\w*|induc(?:ed|ible)|repressed|ubiquitous\w*|'
   r'RPKM|FPKM|TPM|tissues?|mRNA levels?|protein levels?|highly|levels? of|'
   r'copies per cell|molecules per cell)\b',
   re.IGNORECASE,
@@ -52,7 +52,8 @@ class SGDFeatures:
             'has 16; fetch the file again'
           )
         if columns[1] == 'ORF':
-          found[columns[3]] = f'{columns[4] or columns[3]}: {columns[15]}'
+          # A sentence of its own, which the leakage rule keeps.
+          found[columns[3]] = f'{columns[4] or columns[3]}. {columns[15]}'
     return found
 
 

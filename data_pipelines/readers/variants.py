@@ -4,7 +4,7 @@ Needs pysam: the extra `people`.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +61,8 @@ class Haplotypes:
     """Bases of a haplotype around a base of the genome.
 
     Insertions and deletions move what is farther out, never the anchor, so
-    that the window keeps its length.
+    that the window keeps its length. A variant that has bases on either side
+    of the anchor is left as the genome has it.
 
     Args:
       contig: The genome's.
@@ -138,7 +139,7 @@ def read_haplotypes(
     people = known if people is None else list(people)
     found: dict[tuple[str, str, int], list[Variant]] = {}
     left_out = {'alleles that are no bases': 0, 'overlaps': 0}
-    for record in file:
+    for record in _records(path, file):
       _check_reference(path, record, contigs)
       for person in people:
         _add(path, record, person, found, left_out)
@@ -148,6 +149,17 @@ def read_haplotypes(
     if number
   )
   return Haplotypes(people, found, notes)
+
+
+def _records(
+  path: str, file: pysam.VariantFile
+) -> Iterator[pysam.VariantRecord]:
+  try:
+    yield from file
+  except (OSError, ValueError) as error:
+    raise InputError(
+      f'{path}: damaged ({error}); fetch the file again'
+    ) from error
 
 
 def _check_reference(

@@ -23,6 +23,7 @@ from data_pipelines.tasks import table
 Batch = dict[str, np.ndarray]
 # What the loop calls a split, and what files do.
 _FILES = {'train': 'train', 'validation': 'valid', 'test': 'test'}
+_SIZES = ('num_targets', 'seq_length', 'pool_width', 'target_length')
 _COLUMNS = ('identifier', 'strand_pair', 'description')
 
 
@@ -51,9 +52,12 @@ class TrackWindows:
     """What statistics.json says."""
     file = Path(self.path) / 'statistics.json'
     try:
-      return json.loads(file.read_text())
+      found = json.loads(file.read_text())
     except (OSError, ValueError) as error:
       raise InputError(f'{file}: cannot be read as JSON ({error})') from error
+    if missing := [name for name in _SIZES if name not in found]:
+      raise InputError(f'{file}: no {missing[0]}; is this of Borzoi?')
+    return found
 
   @functools.cached_property
   def tracks(self) -> tuple[str, ...]:
@@ -94,7 +98,13 @@ class TrackWindows:
   def _opposite(self) -> Int[np.ndarray, 't']:
     """Of each track that is read, the one of the other strand."""
     place = {track: at for at, track in enumerate(self._chosen.tolist())}
-    return np.array([place[self._targets[i][1]] for i in self._chosen.tolist()])
+    pairs = [self._targets[i][1] for i in self._chosen.tolist()]
+    if missing := sorted(set(pairs) - place.keys()):
+      raise InputError(
+        f'{self.path}/targets.txt: strand_pair {missing[0]} is no track that '
+        'is read; read the assays of both, or set both_strands to False'
+      )
+    return np.array([place[pair] for pair in pairs])
 
   def windows(
     self, split: str
@@ -176,8 +186,8 @@ class TrackWindows:
     """Windows of these numbers; below 0 is none.
 
     Returns:
-      sequence, segment_ids, positions and codon_phase (none) [B, N]; target
-      [B, M, T], weight [B, 1].
+      sequence, segment_ids and positions [B, N]; target [B, M, T], weight
+      [B, 1].
     """
     sequences, targets = self.windows(split)
     sequence, target = sequences[index], targets[index]

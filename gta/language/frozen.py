@@ -76,7 +76,7 @@ class Frozen:
       return self._draw(config)
     path = pathlib.Path(self.weights)
     if path.is_file():
-      return llama2c.load(path)
+      return llama2c.load(path, num_layers=self.num_layers, dtype=self.dtype)
     return weights.load(path, num_layers=self.num_layers, dtype=self.dtype)
 
   def _draw(self, config) -> nnx.Module:

@@ -4,6 +4,7 @@ A header of seven int32 (width, hidden, layers, heads, groups, tokens, context),
 then float32 weights, matrices as [outputs, inputs].
 """
 
+import dataclasses
 import functools
 import itertools
 import pathlib
@@ -23,12 +24,26 @@ from gta.language.llama import Llama, LlamaConfig
 START, END = 1, 2
 _NUM_SPECIAL = 3
 _HEADER = struct.Struct('7i')
+_OF_LAYERS = (
+  *('attention_norm', 'query_heads_in', 'key_heads_in', 'value_heads_in'),
+  *('heads_out', 'mlp_norm', 'gate', 'down', 'up'),
+)
 # No piece goes on behind a blank, so that words are joined apart.
 _WORD = re.compile(r' ?[^ ]+| ')
 
 
-def load(path: str | pathlib.Path) -> Llama:
+def load(
+  path: str | pathlib.Path,
+  *,
+  num_layers: int | None = None,
+  dtype: str = 'float32',
+) -> Llama:
   """The model of a file.
+
+  Args:
+    path: The file.
+    num_layers: The first of them alone; None is all.
+    dtype: Of activations.
 
   Raises:
     InputError: The file is missing, or not of the size that its header says.
@@ -74,7 +89,9 @@ def load(path: str | pathlib.Path) -> Llama:
   }
   if not config.is_tied:
     shapes['head'] = (config.vocabulary, width)
-  numbers = np.frombuffer(content, np.float32, offset=_HEADER.size)
+  # A file that was cut within a number has no whole one behind it.
+  whole = (len(content) - _HEADER.size) // 4
+  numbers = np.frombuffer(content, np.float32, whole, offset=_HEADER.size)
   wanted = sum(int(np.prod(shape)) for shape in shapes.values())
   if numbers.size != wanted:
     raise InputError(
@@ -86,6 +103,12 @@ def load(path: str | pathlib.Path) -> Llama:
     size = int(np.prod(shape))
     arrays[name] = numbers[start : start + size].reshape(shape)
     start += size
+  kept = min(num_layers or layers, layers)
+  arrays = {
+    name: array[:kept] if name in _OF_LAYERS else array
+    for name, array in arrays.items()
+  }
+  config = dataclasses.replace(config, num_layers=kept, dtype=dtype)
   return _model(config, arrays)
 
 

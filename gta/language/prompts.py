@@ -5,6 +5,7 @@ that their keys and values are the same in every step of every run.
 """
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 
@@ -13,6 +14,9 @@ import numpy as np
 from jaxtyping import Bool, Int
 from tqdm import tqdm
 
+from backbone.array_types import PyTree
+from backbone.train.state import parameters_sha256
+from data_pipelines.errors import InputError
 from gta.language.frozen import Frozen
 
 _ROWS = 64
@@ -34,16 +38,32 @@ class PromptCache:
   def __call__(
     self, tokens: Int[np.ndarray, 'n P'], is_token: Bool[np.ndarray, 'n P']
   ) -> dict[str, np.ndarray]:
-    """Keys and values [n, 2, L, P, G, K] of prompts, as 'prompt_past'."""
+    """Keys and values [n, 2, L, P, G, K] of prompts, as 'prompt_past'.
+
+    Raises:
+      InputError: A token is not in the vocabulary of the language model.
+    """
+    number = len(self._params['table'])
+    if tokens.max(initial=0) >= number:
+      raise InputError(
+        f'{self.language.weights}: has {number:,} words, the tokenizer of the '
+        f'prompts gives {tokens.max():,}; give the tokenizer of that model'
+      )
     if not self.folder:
       return {'prompt_past': np.concatenate([*self._read(tokens, is_token)])}
-    text = repr((self.language, tokens.shape)).encode()
+    # Of the weights, not of where they lie: a file may be replaced.
+    model = parameters_sha256(self._params), self.language.dtype, tokens.shape
+    text = repr(model).encode()
     digest = hashlib.sha256(text + tokens.tobytes() + is_token.tobytes())
     path = pathlib.Path(self.folder) / f'{digest.hexdigest()[:32]}.npy'
     if not path.exists():
       path.parent.mkdir(parents=True, exist_ok=True)
       self._write(path, tokens, is_token)
     return {'prompt_past': np.load(path, mmap_mode='r')}
+
+  @functools.cached_property
+  def _params(self) -> PyTree:
+    return self.language.init()
 
   def _write(self, path, tokens, is_token) -> None:
     aside = path.with_suffix('.tmp')
@@ -58,8 +78,6 @@ class PromptCache:
     aside.replace(path)
 
   def _read(self, tokens, is_token):
-    params = self.language.init()
-
     @jax.jit
     def read(params, tokens, is_token):
       model = self.language.merge(params)
@@ -76,4 +94,4 @@ class PromptCache:
         np.pad(array[rows], ((0, filled), (0, 0)))
         for array in (tokens, is_token)
       ]
-      yield np.asarray(read(params, *given))[: _ROWS - filled]
+      yield np.asarray(read(self._params, *given))[: _ROWS - filled]

@@ -112,6 +112,10 @@ def _llama(
   if given.get('hidden_act', 'silu') != 'silu' or given.get('attention_bias'):
     raise ValueError('hidden_act must be silu, and attention without biases')
   heads = given['num_attention_heads']
+  # One object since version 5 of transformers.
+  rope = given.get('rope_parameters') or given
+  if 'rope_theta' not in rope:
+    raise ValueError('no rope_theta')
   return LlamaConfig(
     num_layers=min(num_layers or 10**9, given['num_hidden_layers']),
     width=given['hidden_size'],
@@ -120,8 +124,10 @@ def _llama(
     hidden=given['intermediate_size'],
     vocabulary=given['vocab_size'],
     head_width=given.get('head_dim'),
-    rope_base=float(given.get('rope_theta', 10_000.0)),
-    rope_scaling=_scaling(given.get('rope_scaling')),
+    rope_base=float(rope['rope_theta']),
+    rope_scaling=_scaling(
+      given.get('rope_parameters') or given.get('rope_scaling')
+    ),
     epsilon=given['rms_norm_eps'],
     is_tied=bool(given.get('tie_word_embeddings')),
     dtype=dtype,

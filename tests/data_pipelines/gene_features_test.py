@@ -18,17 +18,19 @@ from tests.gta import tiny
 
 @dataclasses.dataclass
 class Counts:
-  """Counts of A C G T N in each of six sections."""
+  """Counts of A C G T N in each of five sections in the middle."""
 
   label: str = 'counts'
   before: int = 48
   after: int = 96
+  first: int = 12
+  section_bases: int = 24
   rows: int = 7
   calls: int = 0
 
   def __call__(self, sequences):
     self.calls += 1
-    parts = sequences.reshape(len(sequences), 6, -1)
+    parts = sequences[:, 12:132].reshape(len(sequences), 5, -1)
     return np.stack([(parts == base).sum(-1) for base in range(5)], -1) / 1.0
 
 
@@ -54,7 +56,8 @@ def test_batches_have_the_features_of_their_windows(folder):
   plain = _windows(folder, features=None).batch(np.arange(60))
   wanted = Counts()(plain['sequence'])
   np.testing.assert_array_equal(batch['features'], wanted)
-  inside = plain['segment_ids'].reshape(60, 6, -1).any(-1)
+  inside = plain['segment_ids'][:, 12:132].reshape(60, 5, -1).any(-1)
+  assert not inside.all()
   np.testing.assert_array_equal(batch['segment_ids'], inside)
   assert 'sequence' not in batch
 
@@ -90,6 +93,9 @@ def test_a_stopped_extraction_goes_on(tmp_path, monkeypatch):
   wanted = _windows(tmp_path / 'whole').batch(np.arange(60))['features']
   np.testing.assert_array_equal(found, wanted)
   assert not list(out.glob('*tmp*'))
+  again = Counts()
+  features.write(out, tiny.genes(), again)
+  assert not again.calls
 
 
 def test_damaged_shards_are_refused(folder):
@@ -102,7 +108,7 @@ def test_damaged_shards_are_refused(folder):
   manifest = json.loads((folder / 'features.json').read_text())
   manifest['format_version'] = 0
   (folder / 'features.json').write_text(json.dumps(manifest))
-  with pytest.raises(InputError, match='format 0, this code reads 1'):
+  with pytest.raises(InputError, match='format 0, this code reads 2'):
     _ = WindowFeatures(str(folder)).manifest
 
 

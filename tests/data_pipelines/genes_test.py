@@ -108,6 +108,7 @@ def test_folds_test_every_gene_once():
     ),
     ('Broad expression in testis (RPKM 3.1). Binds DNA.', 'Binds DNA.'),
     ('Ubiquitous in all tissues', ''),
+    ('ABC1. Up-regulated in heat; binds A', 'ABC1. binds A'),
     ('Subunit of the ribosome', 'Subunit of the ribosome'),
     ('Gene induced by heat; chaperone', 'chaperone'),
   ],
@@ -253,7 +254,7 @@ def test_sgd_names_genes_by_their_systematic_name(tmp_path):
   columns[15] = 'Subunit of TFIIIC'
   path = tmp_path / 'features.tab.gz'
   path.write_bytes(gzip.compress('\t'.join(columns).encode()))
-  assert SGDFeatures(str(path))() == {'YAL001C': 'TFC3: Subunit of TFIIIC'}
+  assert SGDFeatures(str(path))() == {'YAL001C': 'TFC3. Subunit of TFIIIC'}
   path.write_bytes(gzip.compress(b'one\ttwo\n'))
   with pytest.raises(InputError, match=r':1: 2 columns'):
     SGDFeatures(str(path))()

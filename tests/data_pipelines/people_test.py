@@ -1,6 +1,7 @@
 """Haplotypes and expression of people."""
 
 import numpy as np
+import pysam
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,16 @@ def _around(found, person, haplotype, anchor, before, after):
   key = 'chr1', person, haplotype
   made = found.around(_contigs()['chr1'], key, anchor, before, after)
   return central_dogma.decode(made)
+
+
+def test_a_damaged_file_is_one_line(tmp_path):
+  rows = [('chr1', 1, 'A', 'C', '0|1', '0|0')] * 5_000
+  path = tmp_path / 'people.vcf.gz'
+  pysam.tabix_compress(str(_write(tmp_path, *rows)), str(path))
+  # Within the last of its blocks but the one that ends it.
+  path.write_bytes(path.read_bytes()[:-60])
+  with pytest.raises(InputError, match=r'people\.vcf\.gz: damaged'):
+    read_haplotypes(path, _contigs())
 
 
 def test_haplotypes_have_their_alleles(tmp_path):

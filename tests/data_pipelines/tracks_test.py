@@ -110,6 +110,14 @@ def test_tracks_are_chosen_by_assay(folder):
     TrackWindows(str(folder), assays=('RNA',)).tracks  # noqa: B018
 
 
+def test_a_strand_needs_the_track_of_the_other(folder):
+  targets = TARGETS.replace('c\t2', 'c\t0')
+  (folder / 'targets.txt').write_text(targets)
+  data = TrackWindows(str(folder), assays=('DNASE',))
+  with pytest.raises(InputError, match='strand_pair 0 is no track'):
+    data.batch('train', np.arange(1), np.ones(1, bool))
+
+
 def _refused(folder, message):
   with pytest.raises(InputError, match=message) as error:
     TrackWindows(str(folder)).windows('train')
@@ -135,6 +143,10 @@ def test_damaged_files_are_refused(folder):
 def test_what_is_missing_is_named(folder):
   (folder / 'targets.txt').write_text(TARGETS.rsplit('\n', 2)[0] + '\n')
   _refused(folder, 'targets.txt: 2 tracks, statistics.json says 3')
+  statistics = json.loads((folder / 'statistics.json').read_text())
+  del statistics['seq_length']
+  (folder / 'statistics.json').write_text(json.dumps(statistics))
+  _refused(folder, 'statistics.json: no seq_length')
   (folder / 'statistics.json').unlink()
   _refused(folder, 'statistics.json: cannot be read')
 

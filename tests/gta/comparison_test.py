@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from backbone.downstream import metrics
 from data_pipelines.errors import InputError
 from data_pipelines.genes.dataset import GeneWindows
 from data_pipelines.genes.folds import ChromosomeFold
@@ -58,12 +59,13 @@ def made(tmp_path):
 
 
 def test_correlations_are_those_of_scipy_and_intervals_hold_them(made):
+  predictions = made._predict()
   for metric, function in (
     ('pearson', scipy.stats.pearsonr),
     ('spearman', scipy.stats.spearmanr),
   ):
-    for column, found in made._scores(metric).items():
-      predicted = made._predicted[column]
+    for column, found in made._scores(metric, predictions).items():
+      predicted = predictions[column]
       for fold, data in enumerate(made.data):
         is_test = data.split_of == 'test'
         truth = [gene.value for gene in data.found.genes]
@@ -76,8 +78,9 @@ def test_correlations_are_those_of_scipy_and_intervals_hold_them(made):
 def test_the_page_says_what_is_better(made, tmp_path):
   text = made.write(tmp_path / 'out', 'today')
   assert '| less noise | good - bad | +' in text
-  good = made._scores('pearson')['good']
-  bad = made._scores('pearson')['bad']
+  assert 'genes, tested by fold: ' in text
+  scores = made._scores('pearson', made._predict())
+  good, bad = scores['good'], scores['bad']
   assert good.value > 0.9 > bad.value
   _, low, _ = good.interval(bad)
   assert low > 0
@@ -86,13 +89,19 @@ def test_the_page_says_what_is_better(made, tmp_path):
   assert picture.startswith(b'\x89PNG')
 
 
-def test_resamples_draw_clusters_whole():
-  clusters = np.array(['a', 'a', 'b', 'c', 'c', 'c'])
-  times = comparison._draws(clusters, 0)
-  assert (times[0] == 1).all()
-  assert (times[:, 0] == times[:, 1]).all()
-  assert (times[:, 3] == times[:, 5]).all()
-  assert times[1:].std() > 0
+def test_a_cluster_is_drawn_whole():
+  clusters = np.array(list('aabccc'))
+  truth = np.array([0.0, 1.0, 2.0, 3.0, 5.0, 8.0])
+  predicted = np.array([1.0, 0.0, 3.0, 2.0, 6.0, 7.0])
+  counts = np.array([[1, 1, 1], [2, 0, 1]])
+  drawn = [[0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 3, 4, 5]]
+  for metric, function in (
+    ('pearson', scipy.stats.pearsonr),
+    ('spearman', scipy.stats.spearmanr),
+  ):
+    found = metrics.resampled(metric, truth, predicted, clusters, counts)
+    wanted = [function(truth[rows], predicted[rows])[0] for rows in drawn]
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
 
 
 def test_predictions_of_other_genes_are_refused(made, tmp_path):

@@ -35,6 +35,16 @@ def test_dosages_count_alleles_of_a_stretch():
   assert dosages(haplotypes, 'other', 0, 100).shape == (120, 0)
 
 
+def test_deletions_of_other_lengths_are_other_alleles():
+  short, long = (
+    Variant(4, np.zeros(size, np.uint8), np.zeros(1, np.uint8))
+    for size in (2, 3)
+  )
+  found = {('c', 'a', 0): [short], ('c', 'b', 0): [long]}
+  given = dosages(Haplotypes(['a', 'b'], found), 'c', 0, 9)
+  assert given.tolist() == [[1, 0], [0, 1]]
+
+
 def test_a_causal_variant_is_found_in_people_not_seen():
   haplotypes, carried = _people()
   rng = np.random.default_rng(1)

@@ -185,6 +185,20 @@ def test_weights_that_do_not_fit_are_named(saved, tmp_path):
     weights.load(written(model_type='bert'))
 
 
+def test_turns_are_read_as_newer_versions_write_them(tmp_path):
+  def read(**rope):
+    text = json.dumps({**LLAMA, 'model_type': 'llama', **rope})
+    (tmp_path / 'config.json').write_text(text)
+    return weights.read_config(tmp_path, num_layers=None, dtype='float32')
+
+  older = read(rope_theta=5e5, rope_scaling=SCALING)
+  newer = read(rope_parameters={**SCALING, 'rope_theta': 5e5})
+  assert older == newer and older.rope_base == 5e5
+  assert read(rope_theta=1e4, rope_scaling=None).rope_scaling is None
+  with pytest.raises(InputError, match='no rope_theta'):
+    read()
+
+
 def test_published_sizes_and_turns():
   config = LlamaConfig(1, 64, 4, 2, 32, 10, rope_scaling=RopeScaling())
   plain = frequencies(LlamaConfig(1, 64, 4, 2, 32, 10))
@@ -228,8 +242,8 @@ def test_a_cut_file_is_one_line(tmp_path):
   folder = data_path('tiny_lm_stories260k')
   cut = tmp_path / 'cut.bin'
   content = (folder / 'stories260K.bin').read_bytes()
-  for size, message in ((10, 'no llama2.c model'), (5_000, 'its header says')):
-    cut.write_bytes(content[: size // 4 * 4])
+  for size, message in ((10, 'no llama2.c model'), (5_001, 'its header says')):
+    cut.write_bytes(content[:size])
     with pytest.raises(InputError, match=message):
       llama2c.load(cut)
   cut.write_bytes((folder / 'tok512.bin').read_bytes()[:-1])

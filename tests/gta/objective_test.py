@@ -119,7 +119,7 @@ def test_what_each_arm_reads(arm):
   other_text = {**batch, 'prompt': np.roll(batch['prompt'], 1, axis=0)}
   other_text['is_prompt'] = np.roll(batch['is_prompt'], 1, axis=0)
   mirrored = {**batch, 'sequence': 3 - np.minimum(batch['sequence'], 3)}
-  reads_text = arm not in ('no language', 'one layer')
+  reads_text = arm != 'no language'
   reads_bases = arm != 'text alone'
   for changed, is_read in ((other_text, reads_text), (mirrored, reads_bases)):
     after = _values(given, changed, made=made)
@@ -175,6 +175,34 @@ def test_prompts_read_once_are_those_read_now(tmp_path):
     )
   (kept,) = tmp_path.iterdir()
   assert kept.suffix == '.npy'
+
+
+def test_prompts_are_kept_by_the_weights_that_read_them(tmp_path):
+  path = tmp_path / 'tiny.bin'
+  tokens, is_token = np.full((2, 5), 7, np.int32), np.ones((2, 5), bool)
+  found = []
+  for seed in (0, 1):
+    frozen = Frozen(tiny.write_language(path, seed))
+    cache = PromptCache(frozen, str(tmp_path / 'kept'))
+    found.append(cache(tokens, is_token)['prompt_past'])
+  assert np.abs(found[0] - found[1]).max() > 0.1
+
+
+def test_a_tokenizer_of_another_model_is_refused():
+  tokens = np.full((1, 3), tiny.TOKENS, np.int32)
+  with pytest.raises(InputError, match='has 64 words, the tokenizer of'):
+    PromptCache(language())(tokens, tokens > 0)
+
+
+def test_the_first_layers_alone_can_be_read():
+  whole, first = language().init(), language(num_layers=1).init()
+  layers = (
+    params['stack']['layers']['mlp']['up']['kernel']
+    for params in (whole, first)
+  )
+  one, other = layers
+  assert len(one) == tiny.LAYERS and len(other) == 1
+  np.testing.assert_array_equal(one[:1], other)
 
 
 def test_features_that_were_computed_before_are_read_as_they_are():

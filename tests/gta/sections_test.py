@@ -161,7 +161,7 @@ def test_a_page_has_a_column_a_run_and_what_they_share(tmp_path):
     title='Contexts',
     note='A note.',
     runs={'genes': {name: str(tmp_path / name) for name in ('near', 'far')}},
-    shared=('chance',),
+    shared={'genes': ('chance',)},
   )
   text = page.write(tmp_path / 'out', 'head')
   assert '| data | task | near | chance | far |' in text

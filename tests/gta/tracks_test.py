@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.stats
 
 from backbone.model import BackboneConfig
+from data_pipelines.errors import InputError
 from gta import held_out_tracks
 from gta.enformer import EnformerConfig
 from gta.tracks import EnformerTrunk, Tracks
@@ -60,24 +62,44 @@ class TestTracks(Conformance):
     return make_batch()
 
 
+ENFORMER = EnformerConfig(
+  num_bases=LENGTH,
+  width=16,
+  tower=(8, 12, 16),
+  num_layers=1,
+  num_heads=2,
+  key_width=4,
+  num_targets=8,
+  num_position_features=12,
+)
+
+
+class TestTracksOfEnformersFamily(Conformance):
+  relative_tolerance = 1e-4
+  overfit_fraction = 0.95
+
+  def objective(self):
+    return Tracks(EnformerTrunk(ENFORMER), num_tracks=3, target_bin=BIN)
+
+  def batch(self):
+    return make_batch()
+
+
 def test_a_trunk_of_enformers_family_has_its_bins():
-  config = EnformerConfig(
-    num_bases=LENGTH,
-    width=16,
-    tower=(8, 12, 16),
-    num_layers=1,
-    num_heads=2,
-    key_width=4,
-    num_targets=8,
-    num_position_features=12,
-  )
-  objective = Tracks(EnformerTrunk(config), num_tracks=3, target_bin=BIN)
+  objective = Tracks(EnformerTrunk(ENFORMER), num_tracks=3, target_bin=BIN)
   model, aux = objective.init(jax.random.key(0))
   found = objective.predict(model, jax.tree.map(jnp.asarray, make_batch()))
   # A vector of 16 bases makes two bins of 8.
   assert model.split == 2 and aux == ()
   assert found.shape == (8, 8, 3)
   assert (np.asarray(found) > 0).all()
+
+
+def test_another_number_of_tracks_is_one_line():
+  objective = Tracks(EnformerTrunk(ENFORMER), num_tracks=4, target_bin=BIN)
+  model, _ = objective.init(jax.random.key(0))
+  with pytest.raises(InputError, match='num_tracks=4, the data have 3'):
+    objective.predict(model, jax.tree.map(jnp.asarray, make_batch()))
 
 
 def test_scores_are_means_of_correlations():

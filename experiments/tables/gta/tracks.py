@@ -54,7 +54,7 @@ def get_table(
       'title': 'GTA: tracks of held-out windows',
       'note': _NOTE,
       'runs': runs,
-      'shared': ('ridge', 'random_weights'),
+      'shared': dict.fromkeys(_GENOMES, ('ridge', 'random_weights')),
       'split': 'validation',
     },
   }

@@ -11,16 +11,17 @@ from typing import Any
 from experiments.gta import yeast
 
 _NOTE = (
-  'Genes of S. cerevisiae with a measured mRNA (log10(1 + TPM)), in five folds '
-  'of whole chromosomes; genes of the training chromosomes that are like a '
+  'Genes of S. cerevisiae with a measured mRNA (log10(1 + TPM)), in folds of '
+  'whole chromosomes; genes of the training chromosomes that are like a '
   'tested one (5-mers of residues) train nobody. Columns that begin with '
   '`ridge` are linear models on frequencies of codons, 5-mers of 500 bases '
   'upstream, words of the text (TF-IDF), or codons and words. `gta`: sections '
   'of 2,304 bases around the start codon, said in words of a frozen language '
   'model of 264,000 parameters (stories260K), behind what SGD says of the '
   'gene, without sentences about expression. The others change one thing: no '
-  'language model between alignment and head (`no_llm`), one of random weights '
-  '(`random_llm`), one trained layer of attention in its place (`attention`), '
+  'language model between alignment and head, and so no text (`no_llm`), one '
+  'of random weights (`random_llm`), one trained layer of attention over the '
+  "words' embeddings and the sections in its place (`attention`), "
   'a linear map for the alignment (`linear`), prototypes of noise '
   '(`random_prototypes`), no text (`no_prompt`), the text of another gene '
   '(`shuffled_prompt`), or no sequence (`text_only`). Trained for a fixed '
@@ -35,6 +36,7 @@ _BASELINES = {
 }
 _DIFFERENCES = (
   ('gta', 'no_llm', 'language model and text'),
+  ('no_prompt', 'no_llm', 'language model, without text'),
   ('gta', 'random_llm', 'what the language model learnt'),
   ('gta', 'attention', 'language model instead of a trained layer'),
   ('gta', 'no_prompt', 'text'),
