@@ -4,7 +4,7 @@ Needs pysam: the extra `people`.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,20 +129,15 @@ def read_haplotypes(
     file = pysam.VariantFile(path)
   except (OSError, ValueError) as error:
     raise InputError(f'{path}: cannot be read as VCF ({error})') from error
-  with file:
-    known = list(file.header.samples)
-    if unknown := sorted(set(people or ()) - set(known)):
-      raise InputError(
-        f'{path}: no sample {unknown[0]!r}; there are {len(known):,}, such as '
-        f'{", ".join(known[:3])}'
-      )
-    people = known if people is None else list(people)
-    found: dict[tuple[str, str, int], list[Variant]] = {}
-    left_out = {'alleles that are no bases': 0, 'overlaps': 0}
-    for record in _records(path, file):
-      _check_reference(path, record, contigs)
-      for person in people:
-        _add(path, record, person, found, left_out)
+  try:
+    with file:
+      people, found, left_out = _read(path, file, contigs, people)
+  except InputError:
+    raise
+  except (OSError, ValueError) as error:
+    raise InputError(
+      f'{path}: damaged ({error}); fetch the file again'
+    ) from error
   notes = tuple(
     f'{number:,} alleles of {Path(path).name} left out: {why}'
     for why, number in left_out.items()
@@ -151,15 +146,27 @@ def read_haplotypes(
   return Haplotypes(people, found, notes)
 
 
-def _records(
-  path: str, file: pysam.VariantFile
-) -> Iterator[pysam.VariantRecord]:
-  try:
-    yield from file
-  except (OSError, ValueError) as error:
+def _read(
+  path: str,
+  file: pysam.VariantFile,
+  contigs: Mapping[str, UInt8[np.ndarray, '_']],
+  people: Sequence[str] | None,
+) -> tuple[list[str], dict, dict[str, int]]:
+  """People, their variants, and how many alleles are left out for what."""
+  known = list(file.header.samples)
+  if unknown := sorted(set(people or ()) - set(known)):
     raise InputError(
-      f'{path}: damaged ({error}); fetch the file again'
-    ) from error
+      f'{path}: no sample {unknown[0]!r}; there are {len(known):,}, such as '
+      f'{", ".join(known[:3])}'
+    )
+  people = known if people is None else list(people)
+  found: dict[tuple[str, str, int], list[Variant]] = {}
+  left_out = {'alleles that are no bases': 0, 'overlaps': 0}
+  for record in file:
+    _check_reference(path, record, contigs)
+    for person in people:
+      _add(path, record, person, found, left_out)
+  return people, found, left_out
 
 
 def _check_reference(
