@@ -24,7 +24,7 @@ from backbone.train.state import parameters_sha256
 from data_pipelines.errors import InputError
 from data_pipelines.genes import features
 from data_pipelines.genes.tabled import TabledGenes
-from gta import enformer_weights
+from gta import enformer_sonnet, enformer_weights
 from gta.enformer import EnformerConfig
 
 
@@ -33,7 +33,8 @@ class EnformerExtractor:
   """Enformer, frozen; means over bins are sections.
 
   Attributes:
-    weights: Folder of the public weights.
+    weights: Folder of the public weights, or a file as `enformer_sonnet` has
+      it.
     section_bins: Bins of a section: 8 of 128 bases make 112 sections.
     rows: Windows at once.
     config: Sizes of the weights.
@@ -72,7 +73,9 @@ class EnformerExtractor:
 
   @functools.cached_property
   def _state(self) -> tuple[nnx.GraphDef, nnx.State]:
-    return nnx.split(enformer_weights.load(self.weights, self.config))
+    is_sonnet = self.weights.endswith('.npz')
+    read = enformer_sonnet.load if is_sonnet else enformer_weights.load
+    return nnx.split(read(self.weights, self.config))
 
   @functools.cached_property
   def label(self) -> str:

@@ -97,11 +97,12 @@ SAME = Layout(lambda ours: ours, lambda x, ours: x)
 
 
 class Tensor(NamedTuple):
-  """Where an array stands in our tree and in the torch file.
+  """Where an array stands in our tree and in a file.
 
   Attributes:
     path: In our tree.
-    name: In the file; of a stacked array that of each layer, by '{}'.
+    name: In the file; of a stacked array that of each layer, by '{}', or
+      '{0}' where its number is in it twice.
     layout: In the file.
   """
 
@@ -155,7 +156,7 @@ def _in_ours(
   known: set[str],
 ) -> np.ndarray:
   """In our layout; of a stacked one all layers."""
-  is_stacked = '{}' in tensor.name
+  is_stacked = '{' in tensor.name
   names = [tensor.name.format(i) for i in range(shape[0] if is_stacked else 1)]
   shape = shape[1:] if is_stacked else shape
   wanted = tensor.layout.shape(shape)

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from data_pipelines.errors import InputError
-from gta import enformer, enformer_weights
+from gta import enformer, enformer_sonnet, enformer_weights
 from gta.enformer import Enformer, EnformerConfig, position_features
 
 SMALL = EnformerConfig(
@@ -176,6 +176,86 @@ def test_a_file_in_the_public_layout_is_read(peer, tmp_path):
   jax.tree.map(
     np.testing.assert_array_equal, nnx.state(model), nnx.state(direct)
   )
+
+
+def _as_sonnet(tensors):
+  """Arrays of the port by the names, and in the layouts, of the checkpoint."""
+  given = {}
+
+  def norm(name, theirs):
+    given[f'{theirs}/scale'] = tensors[f'{name}.weight']
+    given[f'{theirs}/offset'] = tensors[f'{name}.bias']
+    for ours, other in (('mean', 'mean'), ('var', 'variance')):
+      value = tensors[f'{name}.running_{ours}'][None, None]
+      given[f'{theirs}/moving_{other}/average'] = value
+    given[f'{theirs}/moving_mean/counter'] = np.zeros((), np.int64)
+
+  def convolution(name, theirs):
+    given[f'{theirs}/w'] = tensors[f'{name}.weight'].transpose(2, 1, 0)
+    given[f'{theirs}/b'] = tensors[f'{name}.bias']
+
+  def block(name, theirs):
+    norm(f'{name}.0', f'{theirs}/cross_replica_batch_norm')
+    convolution(f'{name}.2', f'{theirs}/conv1_d')
+
+  def pool(name, theirs):
+    kernel = tensors[f'{name}.to_attn_logits.weight'][:, :, 0, 0].T
+    given[f'{theirs}/softmax_pooling/linear/w'] = kernel
+
+  def linear(name, theirs, has_bias=True):
+    given[f'{theirs}/w'] = tensors[f'{name}.weight'].T
+    if has_bias:
+      given[f'{theirs}/b'] = tensors[f'{name}.bias']
+
+  trunk = 'enformer/trunk'
+  convolution('stem.0', f'{trunk}/stem/conv1_d')
+  block('stem.1.fn', f'{trunk}/stem/pointwise_conv_block')
+  pool('stem.2', f'{trunk}/stem')
+  for i in range(len(SMALL.tower)):
+    theirs = f'{trunk}/conv_tower/conv_tower_block_{i}'
+    block(f'conv_tower.{i}.0', f'{theirs}/conv_block')
+    block(f'conv_tower.{i}.1.fn', f'{theirs}/pointwise_conv_block')
+    pool(f'conv_tower.{i}.2', theirs)
+  for i in range(SMALL.num_layers):
+    name = f'transformer.{i}'
+    theirs = f'{trunk}/transformer/transformer_block_{i}'
+    for ours, part in (('0.fn.0', 'mha'), ('1.fn.0', 'mlp')):
+      given[f'{theirs}/{part}/layer_norm/scale'] = tensors[
+        f'{name}.{ours}.weight'
+      ]
+      given[f'{theirs}/{part}/layer_norm/offset'] = tensors[
+        f'{name}.{ours}.bias'
+      ]
+    mixer, other = f'{name}.0.fn.1', f'{theirs}/mha/attention_{i}'
+    for ours, part in (('q', 'q'), ('k', 'k'), ('v', 'v'), ('rel_k', 'r_k')):
+      linear(f'{mixer}.to_{ours}', f'{other}/{part}_layer', has_bias=False)
+    linear(f'{mixer}.to_out', f'{other}/embedding_layer')
+    given[f'{other}/r_w_bias'] = tensors[f'{mixer}.rel_content_bias']
+    given[f'{other}/r_r_bias'] = tensors[f'{mixer}.rel_pos_bias']
+    linear(f'{name}.1.fn.1', f'{theirs}/mlp/project_in')
+    linear(f'{name}.1.fn.4', f'{theirs}/mlp/project_out')
+  block('final_pointwise.1', f'{trunk}/final_pointwise/conv_block')
+  for species, _ in SMALL.head_sizes:
+    theirs = f'enformer/heads/head_{species}/linear'
+    linear(f'_heads.{species}.0', theirs)
+  return given
+
+
+def test_sonnets_names_give_the_same_model(peer, tmp_path):
+  given = _as_sonnet(_tensors(peer))
+  np.savez(tmp_path / 'enformer.npz', **given)
+  found = enformer_sonnet.load(tmp_path / 'enformer.npz', SMALL)
+  wanted = enformer_weights.convert(_tensors(peer), SMALL, source='peer')
+  jax.tree.map(
+    np.testing.assert_array_equal, nnx.state(found), nnx.state(wanted)
+  )
+  name = 'enformer/trunk/transformer/transformer_block_1/mlp/project_in/w'
+  del given[name]
+  with pytest.raises(InputError, match=f'{name} is missing'):
+    enformer_sonnet.convert(given, SMALL, source='a file')
+  (tmp_path / 'enformer.npz').write_bytes(b'none')
+  with pytest.raises(InputError, match=r'no \.npz of variables'):
+    enformer_sonnet.load(tmp_path / 'enformer.npz', SMALL)
 
 
 def test_the_first_tensor_that_does_not_fit_is_named(peer):
