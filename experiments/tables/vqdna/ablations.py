@@ -7,7 +7,7 @@ columns. VQDNA (arXiv:2405.10812) ablates its own choices at full size.
 import pathlib
 from typing import Any
 
-from experiments.tables import gue, tasks
+from experiments.tables import gue
 from experiments.tables.vqdna import sources
 
 _FOLDERS = {'smoke': ('mouse/2',), 'cpu': ('mouse/2', 'prom/prom_core_tata')}
@@ -45,7 +45,6 @@ def get_table(
 ) -> dict[str, Any]:
   """Data sets, vocabularies, runs and tasks."""
   folders = _FOLDERS.get(tier, gue.folders(tier))
-  limits = tasks.LIMITS.get(tier) if tier == 'smoke' else None
   first = {'train.steps': 200, **sources.FEW_ROWS} if tier == 'cpu' else {}
   second = {'train.steps': 200} if tier == 'cpu' else {}
   names = {name: f'ablation-{name}' for name in ('vqdna', *_VOCABULARIES)}
@@ -89,11 +88,5 @@ def get_table(
     'note': _NOTE + _PUBLISHED,
     'runs': runs,
     'random_weights_of': 'vqdna',
-    'needs': [(data / 'gue' / folder, gue.WHERE) for folder in folders],
-    'tasks': {
-      gue.name(folder): tasks.entry(
-        'DNA', tasks.limited(tasks.gue(data, folder), limits)
-      )
-      for folder in folders
-    },
+    **sources.gue_tasks(data, folders, tier),
   }

@@ -10,7 +10,7 @@ at the tier cpu: a vocabulary of 1.7 M parameters and an encoder of 0.9 M.
 import pathlib
 from typing import Any
 
-from experiments.tables import gue, tasks
+from experiments.tables import gue
 from experiments.tables.vqdna import sources
 
 # DNABERT-2 and VQDNA (HRQ), MCC x 100.
@@ -65,7 +65,6 @@ def get_table(
 ) -> dict[str, Any]:
   """Data sets, runs, tasks and published values."""
   folders = gue.folders(tier)
-  limits = tasks.LIMITS.get(tier) if tier == 'smoke' else None
   return {
     **sources.frame(data, out, tier, (sources.vocabulary(out, tier),)),
     'title': f'VQDNA: GUE, {len(folders)} of {gue.NUM_TASKS} tasks',
@@ -83,13 +82,7 @@ def get_table(
         'has_strands': False,
       }
     },
-    'needs': gue.needs(data, tier),
-    'tasks': {
-      gue.name(folder): tasks.entry(
-        'DNA', tasks.limited(tasks.gue(data, folder), limits)
-      )
-      for folder in folders
-    },
+    **sources.gue_tasks(data, folders, tier),
     'published_columns': {
       f'{model}_published': {
         gue.name(folder): _quoted(folder, model, values[at])

@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.tables import genomes
+from experiments.tables import genomes, gue, tasks
 
 Object = dict[str, Any]
 
@@ -53,6 +53,26 @@ def frame(
     },
     'evaluation': 'finetune',
     'contaminated_by': str(out / 'data'),
+  }
+
+
+def gue_tasks(data: pathlib.Path, folders: Sequence[str], tier: str) -> Object:
+  """Tasks of GUE, cut at the tier smoke, and the folders they need.
+
+  Args:
+    data: Labelled data.
+    folders: Of the tasks, below its folder `gue`.
+    tier: How large.
+  """
+  limits = tasks.LIMITS.get(tier) if tier == 'smoke' else None
+  return {
+    'needs': [(data / 'gue' / folder, gue.WHERE) for folder in folders],
+    'tasks': {
+      gue.name(folder): tasks.entry(
+        'DNA', tasks.limited(tasks.gue(data, folder), limits)
+      )
+      for folder in folders
+    },
   }
 
 

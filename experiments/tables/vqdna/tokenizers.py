@@ -9,7 +9,7 @@ of three bases.
 import pathlib
 from typing import Any
 
-from experiments.tables import gue, tasks
+from experiments.tables import gue
 from experiments.tables.vqdna import sources
 
 _FOLDERS = {
@@ -34,7 +34,6 @@ def get_table(
 ) -> dict[str, Any]:
   """Data sets, vocabularies, runs and tasks."""
   folders = _FOLDERS.get(tier, ('virus/covid', *gue.GROUPS['tf_mouse']))
-  limits = tasks.LIMITS.get(tier) if tier == 'smoke' else None
   untrained = {
     'train.steps': 1,
     'optimizer.warmup_steps': 0,
@@ -65,11 +64,5 @@ def get_table(
       'vqdna': sources.pretraining(out, tier),
     },
     'random_weights_of': 'vqdna',
-    'needs': [(data / 'gue' / folder, gue.WHERE) for folder in folders],
-    'tasks': {
-      gue.name(folder): tasks.entry(
-        'DNA', tasks.limited(tasks.gue(data, folder), limits)
-      )
-      for folder in folders
-    },
+    **sources.gue_tasks(data, folders, tier),
   }
