@@ -141,27 +141,56 @@ class GTA(nnx.Module):
       words: Its input embeddings.
       key: Of the sections that are left out; None leaves none out.
     """
+    x, is_token, word_weights = self._tokens(batch, words, key)
+    states = self._between(x, is_token, batch, language)
+    value, weights = self._head(self.norm(states), is_token)
+    num_sections = x.shape[1] - self.config.num_readouts
+    return Prediction(value, weights[:, :num_sections], word_weights)
+
+  def rollout(
+    self, batch: Batch, language: Decoder, words: Float[Array, 'V D']
+  ) -> Float[Array, 'B S']:
+    """How much of each section reaches the head through the language model.
+
+    Attention rollout (arXiv:2005.00928): layer by layer half of a token is
+    itself, the other half what it looks at. What is of the prompt is lost.
+
+    Args:
+      batch: As of a call.
+      language: Frozen; what `between` must be.
+      words: Its input embeddings.
+    """
+    x, is_token, _ = self._tokens(batch, words)
+    past = _past(batch, language)
+    states = language(x, is_token, past)[0].astype(jnp.float32)
+    _, reached = self._head(self.norm(states), is_token)
+    looks = language.watch(x, is_token, past)[..., -x.shape[1] :]
+    for layer in looks[::-1]:
+      reached = (reached + jnp.einsum('bt,bts->bs', reached, layer)) / 2
+    return reached[:, : x.shape[1] - self.config.num_readouts]
+
+  def _tokens(
+    self,
+    batch: Batch,
+    words: Float[Array, 'V D'],
+    key: PRNGKey | None = None,
+  ) -> tuple[Float[Array, 'B T D'], Bool[Array, 'B T'], Array | None]:
+    """Sections and read-outs, which are there, and words of the sections."""
     config, rows = self.config, len(batch['segment_ids'])
     readouts = jnp.broadcast_to(
       self.readout_table[...], (rows, *self.readout_table.shape)
     )
-    tokens, is_token, word_weights = [], [], None
-    if config.has_sections:
-      sections, is_inside = self._sections(batch)
-      aligned = self.alignment(sections, self._distance(sections), words)
-      if key is not None and config.section_dropout:
-        share = 1 - config.section_dropout
-        is_inside &= jax.random.bernoulli(key, share, is_inside.shape)
-      tokens, is_token = [aligned.tokens], [is_inside]
-      word_weights = aligned.weights
-    x = jnp.concatenate([*tokens, readouts], axis=1)
-    is_token = jnp.concatenate(
-      [*is_token, jnp.ones(readouts.shape[:2], bool)], axis=1
-    )
-    states = self._between(x, is_token, batch, language)
-    value, weights = self._head(self.norm(states), is_token)
-    num_sections = x.shape[1] - config.num_readouts
-    return Prediction(value, weights[:, :num_sections], word_weights)
+    is_readout = jnp.ones(readouts.shape[:2], bool)
+    if not config.has_sections:
+      return readouts, is_readout, None
+    sections, is_inside = self._sections(batch)
+    aligned = self.alignment(sections, self._distance(sections), words)
+    if key is not None and config.section_dropout:
+      share = 1 - config.section_dropout
+      is_inside &= jax.random.bernoulli(key, share, is_inside.shape)
+    x = jnp.concatenate([aligned.tokens, readouts], axis=1)
+    is_token = jnp.concatenate([is_inside, is_readout], axis=1)
+    return x, is_token, aligned.weights
 
   def _sections(
     self, batch: Batch

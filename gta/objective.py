@@ -65,6 +65,15 @@ class Expression:
     frozen = aux['frozen']
     return model(batch, self.language.merge(frozen), frozen['table'], key)
 
+  def rollout(
+    self, model: GTA, aux: PyTree, batch: Batch
+  ) -> Float[Array, 'B S'] | None:
+    """See `GTA.rollout`; None without a language model between."""
+    if self.model.between != 'language' or not self.model.has_sections:
+      return None
+    frozen = aux['frozen']
+    return model.rollout(batch, self.language.merge(frozen), frozen['table'])
+
   def loss(
     self,
     model: GTA,

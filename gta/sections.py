@@ -1,4 +1,4 @@
-"""Which sections of a window matter: four answers, and how often they hit."""
+"""Which sections of a window matter: answers, and how often they hit."""
 
 import dataclasses
 from typing import Any, Protocol, runtime_checkable
@@ -34,6 +34,11 @@ class Predicts(Protocol):
   def predict(self, model: nnx.Module, aux: PyTree, batch: Batch) -> Prediction:
     """Values of the genes of a batch."""
 
+  def rollout(
+    self, model: nnx.Module, aux: PyTree, batch: Batch
+  ) -> Float[jax.Array, 'B S'] | None:
+    """How much of each section reaches the head; None is not known."""
+
 
 def explain(
   objective: Predicts, model: nnx.Module, aux: PyTree, batch: Batch
@@ -45,6 +50,7 @@ def explain(
     gradient: Size of the sum over a section of gradient times input, bases
       one-hot.
     occlusion: Size of the change when all bases of a section are unknown.
+    rollout: Of attention through a language model; where there is one.
   """
   size = objective.model.section_bases
   rows, length = batch['sequence'].shape
@@ -65,10 +71,12 @@ def explain(
 
   bases = jax.nn.one_hot(batch['sequence'], _UNKNOWN)
   gradient = (jax.grad(value_of)(bases) * bases).sum(-1)
+  rolled = objective.rollout(model, aux, batch)
   return {
     'section_weights': predicted.section_weights,
     'gradient': jnp.abs(gradient.reshape(rows, number, size).sum(-1)),
     'occlusion': jnp.abs(occluded - predicted.value[:, None]),
+    **({} if rolled is None else {'rollout': rolled}),
   }
 
 

@@ -49,6 +49,14 @@ class Decoder(Protocol):
       past: Of earlier calls.
     """
 
+  def watch(
+    self,
+    x: Float[Array, 'B T D'],
+    is_token: Bool[Array, 'B T'],
+    past: Past | None = None,
+  ) -> Float[Array, 'L B T _']:
+    """Where each token looks, given the same: the mean over heads."""
+
   def scores(self, hidden: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
     """Of the token that follows each."""
 
@@ -71,24 +79,33 @@ def visible(
   return is_before & known[:, None], known, positions
 
 
+def attention_weights(
+  query: Float[Array, 'B T H K'],
+  key: Float[Array, 'B S G K'],
+  sees: Bool[Array, 'B T S'],
+) -> Float[Array, 'B G _ T S']:
+  """Of the H / G heads of each group, which share keys, in float32."""
+  rows, length, _, width = query.shape
+  grouped = query.reshape(rows, length, key.shape[2], -1, width)
+  scores = jnp.einsum('btghk,bsgk->bghts', grouped, key) * width**-0.5
+  scores = scores.astype(jnp.float32)
+  scores = jnp.where(sees[:, None, None], scores, jnp.finfo(jnp.float32).min)
+  return jax.nn.softmax(scores)
+
+
 def attend(
   query: Float[Array, 'B T H K'],
   key: Float[Array, 'B S G K'],
   value: Float[Array, 'B S G K'],
   sees: Bool[Array, 'B T S'],
 ) -> Float[Array, 'B T H K']:
-  """Softmax attention; the H / G heads of a group share keys and values.
+  """Softmax attention.
 
   A token that sees none, as padding may, gets a mean that means nothing.
   """
-  rows, length, num_heads, width = query.shape
-  grouped = query.reshape(rows, length, key.shape[2], -1, width)
-  scores = jnp.einsum('btghk,bsgk->bghts', grouped, key) * width**-0.5
-  scores = scores.astype(jnp.float32)
-  scores = jnp.where(sees[:, None, None], scores, jnp.finfo(jnp.float32).min)
-  weights = jax.nn.softmax(scores).astype(value.dtype)
+  weights = attention_weights(query, key, sees).astype(value.dtype)
   mixed = jnp.einsum('bghts,bsgk->btghk', weights, value)
-  return mixed.reshape(rows, length, num_heads, width)
+  return mixed.reshape(query.shape)
 
 
 def after(
@@ -118,3 +135,24 @@ def run(
     apply = jax.checkpoint(apply, prevent_cse=False)
   x, (keys, values) = jax.lax.scan(apply, x, (layers, before))
   return x, Past(keys, values, known)
+
+
+def watch(
+  stack: Stack,
+  x: Float[Array, 'B T D'],
+  is_token: Bool[Array, 'B T'],
+  past: Past | None,
+) -> Float[Array, 'L B T _']:
+  """Where each token looks, the past's first: the mean over heads."""
+  sees, _, positions = visible(is_token, past)
+  graph, layers = nnx.split(stack.layers)
+  before = None if past is None else (past.keys, past.values)
+
+  def apply(x, given):
+    layer, kept = given
+    keys, values = kept or (None, None)
+    layer = nnx.merge(graph, layer)
+    weights = attention_weights(*layer.look(x, positions, keys), sees)
+    return layer(x, sees, positions, keys, values)[0], weights.mean((1, 2))
+
+  return jax.lax.scan(apply, x, (layers, before))[1]

@@ -70,17 +70,30 @@ class Layer(nnx.Module):
     values: Float[Array, 'B S H K'] | None,
   ) -> tuple[Float[Array, 'B T D'], tuple[Array, Array]]:
     """Keys and values are those of the past; given back with the new ones."""
-    del positions  # Added to the embeddings.
-    heads = self.heads_in(self.attention_norm(x))
-    heads += self.heads_in_bias[...].astype(x.dtype)
-    query, key, value = jnp.moveaxis(heads, 2, 0)
-    keys, values = decoder.after(keys, key), decoder.after(values, value)
+    query, keys = self.look(x, positions, keys)
+    values = decoder.after(values, self._heads(x)[2])
     mixed = self.heads_out(decoder.attend(query, keys, values, sees))
     x = x + mixed + self.heads_out_bias[...].astype(x.dtype)
     hidden = self.up(self.mlp_norm(x)) + self.up_bias[...].astype(x.dtype)
     down = self.down(jax.nn.gelu(hidden, approximate=True))
     x = x + down + self.down_bias[...].astype(x.dtype)
     return shard(x, 'batch', 'length', 'embed'), (keys, values)
+
+  def look(
+    self,
+    x: Float[Array, 'B T D'],
+    positions: Int[Array, 'B T'],
+    keys: Float[Array, 'B S H K'] | None,
+  ) -> tuple[Float[Array, 'B T H K'], Float[Array, 'B _ H K']]:
+    """Queries, and keys behind those of the past."""
+    del positions  # Added to the embeddings.
+    query, key, _ = self._heads(x)
+    return query, decoder.after(keys, key)
+
+  def _heads(self, x: Float[Array, 'B T D']) -> Float[Array, '3 B T H K']:
+    """Queries, keys and values."""
+    heads = self.heads_in(self.attention_norm(x))
+    return jnp.moveaxis(heads + self.heads_in_bias[...].astype(x.dtype), 2, 0)
 
 
 class GPT2(nnx.Module):
@@ -111,6 +124,27 @@ class GPT2(nnx.Module):
     is_token: Bool[Array, 'B T'],
     past: Past | None = None,
   ) -> tuple[Float[Array, 'B T D'], Past]:
+    x = self._placed(x, is_token, past)
+    x, past = decoder.run(self.stack, x, is_token, past)
+    return self.norm(x), past
+
+  def watch(
+    self,
+    x: Float[Array, 'B T D'],
+    is_token: Bool[Array, 'B T'],
+    past: Past | None = None,
+  ) -> Float[Array, 'L B T _']:
+    """Where each token looks, given the same: the mean over heads."""
+    x = self._placed(x, is_token, past)
+    return decoder.watch(self.stack, x, is_token, past)
+
+  def _placed(
+    self,
+    x: Float[Array, 'B T D'],
+    is_token: Bool[Array, 'B T'],
+    past: Past | None,
+  ) -> Float[Array, 'B T D']:
+    """With the embeddings of their positions."""
     _, known, positions = decoder.visible(is_token, past)
     if known.shape[1] > self.config.context:
       raise ValueError(
@@ -118,9 +152,7 @@ class GPT2(nnx.Module):
         f'{self.config.context}'
       )
     x = x.astype(self.config.dtype)
-    x = x + self.position_table[...].astype(x.dtype)[positions]
-    x, past = decoder.run(self.stack, x, is_token, past)
-    return self.norm(x), past
+    return x + self.position_table[...].astype(x.dtype)[positions]
 
   def scores(self, hidden: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
     """Of the token that follows each, in float32."""

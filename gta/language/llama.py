@@ -181,15 +181,25 @@ class Layer(nnx.Module):
     values: Float[Array, 'B S G K'] | None,
   ) -> tuple[Float[Array, 'B T D'], tuple[Array, Array]]:
     """Keys and values are those of the past; given back with the new ones."""
+    query, keys = self.look(x, positions, keys)
+    value = self.value_heads_in(self.attention_norm(x))
+    values = decoder.after(values, value)
+    x = x + self.heads_out(decoder.attend(query, keys, values, sees))
+    x = x + self.mlp(self.mlp_norm(x))
+    return shard(x, 'batch', 'length', 'embed'), (keys, values)
+
+  def look(
+    self,
+    x: Float[Array, 'B T D'],
+    positions: Int[Array, 'B T'],
+    keys: Float[Array, 'B S G K'] | None,
+  ) -> tuple[Float[Array, 'B T H K'], Float[Array, 'B _ G K']]:
+    """Queries, and keys behind those of the past."""
     normal = self.attention_norm(x)
     turns = frequencies(self.config)
     query = rotate(self.query_heads_in(normal), positions, turns)
     key = rotate(self.key_heads_in(normal), positions, turns)
-    keys = decoder.after(keys, key)
-    values = decoder.after(values, self.value_heads_in(normal))
-    x = x + self.heads_out(decoder.attend(query, keys, values, sees))
-    x = x + self.mlp(self.mlp_norm(x))
-    return shard(x, 'batch', 'length', 'embed'), (keys, values)
+    return query, decoder.after(keys, key)
 
 
 class Llama(nnx.Module):
@@ -227,6 +237,16 @@ class Llama(nnx.Module):
       self.stack, x.astype(self.config.dtype), is_token, past
     )
     return self.norm(x), past
+
+  def watch(
+    self,
+    x: Float[Array, 'B T D'],
+    is_token: Bool[Array, 'B T'],
+    past: Past | None = None,
+  ) -> Float[Array, 'L B T _']:
+    """Where each token looks, given the same: the mean over heads."""
+    x = x.astype(self.config.dtype)
+    return decoder.watch(self.stack, x, is_token, past)
 
   def scores(self, hidden: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
     """Of the token that follows each, in float32."""

@@ -51,6 +51,9 @@ class Counting:
     counted = per_section.sum(-1).at[:, 0].set(0)
     return Prediction(counted.sum(-1), counted, None)
 
+  def rollout(self, model, aux, batch):
+    return None
+
 
 def test_three_methods_say_what_a_known_model_reads():
   batch = jax.tree.map(jnp.asarray, _data().batch(np.arange(4)))
@@ -92,6 +95,7 @@ def test_hits_of_a_model_beside_chance(tmp_path):
     'section_weights',
     'gradient',
     'occlusion',
+    'rollout',
     'distance_matched',
     'chance',
   }
@@ -119,6 +123,32 @@ def test_pictures_show_sections_and_words(tmp_path):
   found = sorted((tmp_path / 'pictures').iterdir())
   assert len(found) == 3
   assert all(path.read_bytes().startswith(b'\x89PNG') for path in found)
+
+
+def test_a_rollout_is_all_of_the_head_but_for_read_outs_and_prompt():
+  """The same, with matrices of whole layers, and nothing beyond the contig."""
+  given = objective()
+  model, aux = given.init(jax.random.key(0))
+  aux = jax.tree.map(jnp.asarray, aux)
+  batch = jax.tree.map(jnp.asarray, windows(before=48).batch(np.arange(6)))
+  for name in ('prompt', 'is_prompt'):
+    batch.pop(name)
+  found = np.asarray(given.rollout(model, aux, batch))
+  language = given.language.merge(aux['frozen'])
+  x, is_token, _ = model._tokens(batch, aux['frozen']['table'])
+  looks = np.asarray(language.watch(x, is_token))
+  seen = np.triu(np.ones(looks.shape[-2:], bool), 1)
+  assert not looks[:, :, seen].any()
+  hidden = language(x, is_token)[0]
+  _, weights = model._head(model.norm(hidden), is_token)
+  whole = np.eye(x.shape[1])
+  for layer in looks:
+    whole = (layer + np.eye(x.shape[1])) / 2 @ whole
+  wanted = np.einsum('bt,bts->bs', weights, whole)
+  np.testing.assert_allclose(wanted.sum(-1), 1, rtol=1e-5)
+  number = found.shape[1]
+  np.testing.assert_allclose(found, wanted[:, :number], rtol=1e-4, atol=1e-6)
+  assert not found[~np.asarray(is_token)[:, :number]].any()
 
 
 def test_words_of_padding_weigh_nothing():

@@ -12,8 +12,9 @@ _NOTE = (
   'are unknown, in training and in the test; enhancers beyond it cannot be '
   'known. Then: how often the section of 256 bases that matters most (of 64, '
   'but for the two at the promoter) is one that the enhancer is in, by the '
-  "head's weights, by gradient times input, and by occlusion, beside a section "
-  "at the distance of another gene's enhancer and one drawn at random. "
+  "head's weights, by gradient times input, by occlusion, and by rollout of "
+  'attention through the language model, beside a section at the distance of '
+  "another gene's enhancer and one drawn at random. "
   'Intervals: 95 % bootstraps over genes.'
 )
 _CONTEXTS = (1_024, 2_048, 4_096, 8_192)
@@ -21,6 +22,7 @@ _METHODS = (
   'section_weights',
   'gradient',
   'occlusion',
+  'rollout',
   'distance_matched',
   'chance',
 )
