@@ -13,6 +13,8 @@ Cells = Sequence[Mapping[str, Any]]
 
 # Cells of this column count test sequences; they are no scores.
 CONTAMINATION = 'contamination'
+# One for each round through the colours.
+_MARKERS = ('o', 's', '^', 'D')
 
 
 def write(
@@ -240,9 +242,10 @@ def _draw(table: Mapping[str, Any], cells: Cells, path: pathlib.Path) -> None:
     for j, column in enumerate(shown[name]):
       found = summarize(_of(cells, name, column))
       y = i + (j - (len(shown[name]) - 1) / 2) * 0.8 / len(shown[name])
-      colour = report.COLOURS[columns.index(column) % len(report.COLOURS)]
+      cycle, at = divmod(columns.index(column), len(report.COLOURS))
+      colour, marker = report.COLOURS[at], _MARKERS[cycle % len(_MARKERS)]
       axes.plot([found['low'], found['high']], [y, y], color=colour, lw=1.6)
-      axes.plot([found['value']], [y], 'o', color=colour, ms=4, label=column)
+      axes.plot([found['value']], [y], marker, color=colour, ms=5, label=column)
   axes.set_yticks(range(len(names)), names)
   axes.set_ylim(len(names) - 0.4, -0.6)
   axes.set_xlabel('score on test; interval over examples and seeds')
