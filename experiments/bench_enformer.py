@@ -79,7 +79,7 @@ def _write(folder: pathlib.Path) -> None:
   """Random weights, statistics of batches among them, a window, and gamma."""
   import torch
 
-  from gta import enformer
+  from gta import enformer_positions
 
   torch.manual_seed(0)
   model = _port()
@@ -95,7 +95,7 @@ def _write(folder: pathlib.Path) -> None:
   bases = np.eye(4, dtype=np.float32)[index][None]
   np.save(folder / 'bases.npy', bases)
   length, number = _GAMMA
-  features = enformer.position_features(length, 6 * number)
+  features = enformer_positions.position_features(length, 6 * number)
   np.save(folder / 'gamma.npy', features[:, 2 * number : 3 * number])
 
 

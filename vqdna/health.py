@@ -55,7 +55,6 @@ class Health:
     base_bits        what a code tells of its own bases, each 2 bits at most
     context_bits     what it tells of the others within 8 of its first, each 2
                      bits at most, summed
-    codes_per_base   over all levels
     codes_per_base   of all levels together
     reconstruction   accuracy of the decoder; at one token a base, four codes
                      are enough for 1.0, so that it says little

@@ -88,7 +88,8 @@ class Frozen:
   @functools.cached_property
   def _learning(self) -> VocabularyLearning:
     try:
-      self._settings['sha256'], self._settings['has_met_masks']
+      if missing := {'sha256', 'has_met_masks'} - self._settings.keys():
+        raise KeyError(min(missing))
       network = dict(self._settings['network'])
       network['taps'] = tuple(network['taps'])
       return VocabularyLearning(

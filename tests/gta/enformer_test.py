@@ -7,8 +7,9 @@ import pytest
 from flax import nnx
 
 from data_pipelines.errors import InputError
-from gta import enformer, enformer_sonnet, enformer_weights
-from gta.enformer import Enformer, EnformerConfig, position_features
+from gta import enformer_positions, enformer_sonnet, enformer_weights
+from gta.enformer import Enformer, EnformerConfig
+from gta.enformer_positions import position_features
 
 SMALL = EnformerConfig(
   num_bases=512,
@@ -77,7 +78,7 @@ def test_the_shift_reads_scores_by_distance():
   scores = np.random.default_rng(0).normal(size=(2, 3, length, 2 * length - 1))
   at = np.arange(length) - np.arange(length)[:, None] + length - 1
   wanted = np.take_along_axis(scores, at[None, None], axis=-1)
-  found = enformer.relative_shift(jnp.asarray(scores))
+  found = enformer_positions.relative_shift(jnp.asarray(scores))
   np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
@@ -123,7 +124,7 @@ def peer():
         tensor.add_(0.3 * fan_in**-0.5 * torch.randn_like(tensor))
 
   def corrected(positions, features, seq_len, dtype):
-    table = enformer._gamma(
+    table = enformer_positions._gamma(
       np.abs(positions.numpy())[:, None].astype(float), seq_len, features
     )
     return torch.tensor(table, dtype=dtype)
