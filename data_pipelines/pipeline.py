@@ -19,6 +19,7 @@ from absl import flags
 from data_pipelines.batches import EvaluationBatches, TrainingBatches
 from data_pipelines.builders import shards
 from data_pipelines.central_dogma import CodonPolicy
+from data_pipelines.endless import local_rows
 from data_pipelines.errors import InputError
 from data_pipelines.features import FeatureCache
 from data_pipelines.mixture import (
@@ -142,7 +143,7 @@ class Shards:
     self, *, process_id: int = 0, num_processes: int = 1
   ) -> 'BatchIterator':
     """Endless batches of the `train` split: this process's rows of each."""
-    rows = self._local_rows(process_id, num_processes)
+    rows = local_rows(self.batch_size, process_id, num_processes)
     mixture = make_mixture(
       self._sources('train'),
       self.weights,
@@ -180,7 +181,7 @@ class Shards:
     that many rows of each, spread evenly. The last batch is filled up with
     empty rows, so that every batch has the same shape.
     """
-    rows = self._local_rows(process_id, num_processes)
+    rows = local_rows(self.batch_size, process_id, num_processes)
     return [
       (
         source.label,
@@ -203,15 +204,6 @@ class Shards:
         f'{split!r}; build the data set with another way to split'
       )
     return sources
-
-  def _local_rows(self, process_id: int, num_processes: int) -> range:
-    if self.batch_size % num_processes:
-      raise InputError(
-        f'batch_size={self.batch_size} cannot be divided among '
-        f'{num_processes} processes; give a multiple'
-      )
-    size = self.batch_size // num_processes
-    return range(process_id * size, (process_id + 1) * size)
 
 
 class BatchIterator:

@@ -3,19 +3,19 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
 from data_pipelines import records
+from data_pipelines.endless import Batch, EndlessBatches, local_rows
 from data_pipelines.errors import InputError
 from data_pipelines.genes.features import WindowFeatures
 from data_pipelines.genes.gene import GeneSet, Window, cut
 
 Prompt = Literal['own', 'shuffled', 'none']
-Batch = dict[str, np.ndarray]
 _UNKNOWN = records.BASES.index('N')
 # From tokens [n, P], and which of them are, to arrays of n rows by name.
 PromptReader = Callable[[np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
@@ -112,10 +112,16 @@ class GeneWindows:
 
   def train(
     self, *, process_id: int = 0, num_processes: int = 1
-  ) -> 'GeneBatches':
+  ) -> EndlessBatches:
     """Endless batches of the genes that train: this process's rows of each."""
-    rows = self._local_rows(process_id, num_processes)
-    return GeneBatches(self, np.flatnonzero(self.split_of == 'train'), rows)
+    index = np.flatnonzero(self.split_of == 'train')
+    return EndlessBatches(
+      lambda epoch, at: self.batch(index[at]),
+      index.size,
+      self.batch_size,
+      local_rows(self.batch_size, process_id, num_processes),
+      self.seed,
+    )
 
   def evaluation(
     self,
@@ -129,7 +135,7 @@ class GeneWindows:
 
     The last batch is filled up with genes of weight 0.
     """
-    rows = self._local_rows(process_id, num_processes)
+    rows = local_rows(self.batch_size, process_id, num_processes)
     index = np.flatnonzero(self.split_of == split)
     if max_rows is not None and max_rows < index.size:
       index = index[np.arange(max_rows) * index.size // max_rows]
@@ -213,50 +219,3 @@ class GeneWindows:
         members = rng.permutation(np.flatnonzero(self.split_of == split))
         whose[members] = np.roll(members, 1)
     return whose
-
-  def _local_rows(self, process_id: int, num_processes: int) -> range:
-    if self.batch_size % num_processes:
-      raise InputError(
-        f'batch_size={self.batch_size} cannot be divided among '
-        f'{num_processes} processes; give a multiple'
-      )
-    size = self.batch_size // num_processes
-    return range(process_id * size, (process_id + 1) * size)
-
-
-class GeneBatches:
-  """Endless batches, anew shuffled in each epoch; its state is a number."""
-
-  def __init__(
-    self, data: GeneWindows, index: Int[np.ndarray, '_'], rows: range
-  ):
-    self._data = data
-    self._index = index
-    self._rows = rows
-    self._order = functools.lru_cache(maxsize=2)(self._shuffle)
-    self._next_batch = 0
-
-  def __iter__(self) -> Iterator[Batch]:
-    return self
-
-  def __next__(self) -> Batch:
-    first = self._next_batch * self._data.batch_size
-    places = first + np.arange(self._rows.start, self._rows.stop)
-    self._next_batch += 1
-    return self._data.batch(np.array([self._at(p) for p in places.tolist()]))
-
-  def _at(self, place: int) -> int:
-    epoch, at = divmod(place, self._index.size)
-    return int(self._index[self._order(epoch)[at]])
-
-  def _shuffle(self, epoch: int) -> Int[np.ndarray, '_']:
-    rng = np.random.default_rng([self._data.seed, epoch])
-    return rng.permutation(self._index.size)
-
-  def get_state(self) -> dict[str, int]:
-    """What `set_state` of any iterator over the same data needs."""
-    return {'next_batch': self._next_batch}
-
-  def set_state(self, state: Mapping[str, Any]) -> None:
-    """Goes on at the batch that the state names."""
-    self._next_batch = int(state['next_batch'])

@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from data_pipelines import central_dogma
+from data_pipelines.endless import Batch, EndlessBatches, local_rows
 from data_pipelines.errors import InputError
 from data_pipelines.readers import tfrecord
 from data_pipelines.tasks import table
 
-Batch = dict[str, np.ndarray]
 # What the loop calls a split, and what files do.
 _FILES = {'train': 'train', 'validation': 'valid', 'test': 'test'}
 _SIZES = ('num_targets', 'seq_length', 'pool_width', 'target_length')
@@ -149,9 +149,25 @@ class TrackWindows:
 
   def train(
     self, *, process_id: int = 0, num_processes: int = 1
-  ) -> 'TrackBatches':
+  ) -> EndlessBatches:
     """Endless batches of training windows: this process's rows of each."""
-    return TrackBatches(self, self._local_rows(process_id, num_processes))
+    return EndlessBatches(
+      self._training_batch,
+      len(self.windows('train')[0]),
+      self.batch_size,
+      local_rows(self.batch_size, process_id, num_processes),
+      self.seed,
+    )
+
+  def _training_batch(
+    self, epoch: Int[np.ndarray, 'b'], index: Int[np.ndarray, 'b']
+  ) -> Batch:
+    """Windows on strands that are drawn for each in each epoch."""
+    is_reverse = [
+      np.random.default_rng([self.seed, *pair]).random() < 0.5
+      for pair in zip(epoch.tolist(), index.tolist(), strict=True)
+    ]
+    return self.batch('train', index, np.array(is_reverse) & self.both_strands)
 
   def evaluation(
     self,
@@ -162,7 +178,7 @@ class TrackWindows:
     num_processes: int = 1,
   ) -> list[tuple[str, list[Batch]]]:
     """The windows of a split in order, at most `max_rows` of them."""
-    rows = self._local_rows(process_id, num_processes)
+    rows = local_rows(self.batch_size, process_id, num_processes)
     number = len(self.windows(split)[0])
     number = number if max_rows is None else min(max_rows, number)
     order = np.arange(-(-number // self.batch_size) * self.batch_size)
@@ -202,52 +218,6 @@ class TrackWindows:
       'target': target,
       'weight': (index >= 0).astype(np.float32)[:, None],
     }
-
-  def _local_rows(self, process_id: int, num_processes: int) -> range:
-    if self.batch_size % num_processes:
-      raise InputError(
-        f'batch_size={self.batch_size} cannot be divided among '
-        f'{num_processes} processes; give a multiple'
-      )
-    size = self.batch_size // num_processes
-    return range(process_id * size, (process_id + 1) * size)
-
-
-class TrackBatches:
-  """Endless batches, anew shuffled in each epoch; its state is a number."""
-
-  def __init__(self, data: TrackWindows, rows: range):
-    self._data = data
-    self._rows = rows
-    self._next_batch = 0
-
-  def __iter__(self) -> 'TrackBatches':
-    return self
-
-  def __next__(self) -> Batch:
-    data = self._data
-    first = self._next_batch * data.batch_size
-    places = [first + row for row in self._rows]
-    self._next_batch += 1
-    drawn = [self._draw(place) for place in places]
-    index, is_reverse = (np.array(part) for part in zip(*drawn, strict=True))
-    return data.batch('train', index, is_reverse)
-
-  def _draw(self, place: int) -> tuple[int, bool]:
-    number = len(self._data.windows('train')[0])
-    epoch, at = divmod(place, number)
-    rng = np.random.default_rng([self._data.seed, epoch])
-    index = int(rng.permutation(number)[at])
-    is_reverse = rng.random(number)[at] < 0.5 and self._data.both_strands
-    return index, bool(is_reverse)
-
-  def get_state(self) -> dict[str, int]:
-    """What `set_state` of any iterator over the same data needs."""
-    return {'next_batch': self._next_batch}
-
-  def set_state(self, state: Mapping[str, Any]) -> None:
-    """Goes on at the batch that the state names."""
-    self._next_batch = int(state['next_batch'])
 
 
 def _number(path: Path) -> int:
