@@ -40,13 +40,12 @@ def check_tasks(table: Table, out: pathlib.Path) -> None:
   Raises:
     InputError: Some cannot be learnt from.
   """
-  from backbone.downstream import targets
-
+  evaluator = common.build(table['cells'], 'cells')
   for name, entry in table['tasks'].items():
     common.check(entry['task'], f'tasks.{name}')
     is_made = str(out) in json.dumps(entry['task'])
     if not is_made and not (out / 'cells' / name).exists():
-      targets.make_targets(_task(table, name))
+      evaluator.check(_task(table, name))
 
 
 def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:

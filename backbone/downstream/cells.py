@@ -14,6 +14,7 @@ from backbone.downstream.finetune import evaluate
 from backbone.downstream.finetune_config import FineTuneConfig
 from backbone.downstream.kmer import KmerConfig
 from backbone.downstream.probe import ProbeConfig
+from backbone.downstream.targets import make_targets
 from data_pipelines.tasks import Task
 
 Cell = dict[str, Any]
@@ -21,6 +22,11 @@ Cell = dict[str, Any]
 
 # Methods of both classes below, which have no base class: of one that has, a
 # configuration is checked only when it is built.
+def _check(self, task: Task) -> None:
+  """Refuses a task that nothing can be fitted to (InputError)."""
+  make_targets(task)
+
+
 def _of_kmers(self, task: Task, counts: KmerConfig | None = None) -> Cell:
   """The test score of the counts that are best on validation."""
   score, chosen = kmer.evaluate(
@@ -59,7 +65,7 @@ class Probes:
   encode: str
   probe: ProbeConfig = dataclasses.field(default_factory=ProbeConfig)
 
-  of_kmers, of_rule = _of_kmers, _of_rule
+  check, of_kmers, of_rule = _check, _of_kmers, _of_rule
 
   @functools.cached_property
   def _features(self) -> probes.Features:
@@ -90,7 +96,7 @@ class FineTunes:
   finetune: FineTuneConfig = dataclasses.field(default_factory=FineTuneConfig)
   probe: ProbeConfig = dataclasses.field(default_factory=ProbeConfig)
 
-  of_kmers, of_rule = _of_kmers, _of_rule
+  check, of_kmers, of_rule = _check, _of_kmers, _of_rule
 
   def of_model(self, task: Task, model: nnx.Module, *, seed: int) -> Cell:
     """The test score of the epoch that is best on validation, and which."""

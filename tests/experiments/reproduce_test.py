@@ -106,7 +106,13 @@ def test_labelled_data_are_read_before_anything_is_trained(
     good = files['train']
   for name in ('train', 'dev', 'test'):
     (tmp_path / f'{name}.csv').write_text(files.get(name, good))
-  table = {'tasks': {'gue': tasks.entry('DNA', tasks.classes(tmp_path))}}
+  table = {
+    'tasks': {'gue': tasks.entry('DNA', tasks.classes(tmp_path))},
+    'cells': {
+      'name': 'backbone.downstream.cells:Probes',
+      'encode': 'vqdna.encode:encode',
+    },
+  }
   with pytest.raises(InputError, match=re.escape(message)):
     table_cells.check_tasks(table, tmp_path / 'out')
 
