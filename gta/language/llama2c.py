@@ -70,25 +70,7 @@ def load(
     )
   except (ValueError, ZeroDivisionError) as error:
     raise InputError(f'{path}: {error}; is it a llama2.c model?') from error
-  keys = config.key_width
-  shapes = {
-    'table': (config.vocabulary, width),
-    'attention_norm': (layers, width),
-    'query_heads_in': (layers, heads * keys, width),
-    'key_heads_in': (layers, groups * keys, width),
-    'value_heads_in': (layers, groups * keys, width),
-    'heads_out': (layers, width, heads * keys),
-    'mlp_norm': (layers, width),
-    'gate': (layers, hidden, width),
-    'down': (layers, width, hidden),
-    'up': (layers, hidden, width),
-    'norm': (width,),
-    # Angles, which are computed here.
-    'cosine': (context, keys // 2),
-    'sine': (context, keys // 2),
-  }
-  if not config.is_tied:
-    shapes['head'] = (config.vocabulary, width)
+  shapes = _shapes(config, context)
   # A file that was cut within a number has no whole one behind it.
   whole = (len(content) - _HEADER.size) // 4
   numbers = np.frombuffer(content, np.float32, whole, offset=_HEADER.size)
@@ -110,6 +92,31 @@ def load(
   }
   config = dataclasses.replace(config, num_layers=kept, dtype=dtype)
   return _model(config, arrays)
+
+
+def _shapes(config: LlamaConfig, context: int) -> dict[str, tuple[int, ...]]:
+  """Of the arrays of a file, in their order there."""
+  layers, width, hidden = config.num_layers, config.width, config.hidden
+  heads, groups, keys = config.num_heads, config.num_groups, config.key_width
+  shapes = {
+    'table': (config.vocabulary, width),
+    'attention_norm': (layers, width),
+    'query_heads_in': (layers, heads * keys, width),
+    'key_heads_in': (layers, groups * keys, width),
+    'value_heads_in': (layers, groups * keys, width),
+    'heads_out': (layers, width, heads * keys),
+    'mlp_norm': (layers, width),
+    'gate': (layers, hidden, width),
+    'down': (layers, width, hidden),
+    'up': (layers, hidden, width),
+    'norm': (width,),
+    # Angles, which are computed here.
+    'cosine': (context, keys // 2),
+    'sine': (context, keys // 2),
+  }
+  if not config.is_tied:
+    shapes['head'] = (config.vocabulary, width)
+  return shapes
 
 
 def _model(config: LlamaConfig, arrays: dict[str, np.ndarray]) -> Llama:

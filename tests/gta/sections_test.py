@@ -38,6 +38,22 @@ def _data():
   )
 
 
+def _context(given, data, folder):
+  """Of a model as it is drawn."""
+  model, aux = given.init(jax.random.key(0))
+  return Context(
+    data=data,
+    objective=given,
+    model=model,
+    aux=jax.tree.map(jnp.asarray, aux),
+    random_model=model,
+    random_aux=aux,
+    mesh=sharding.make_mesh(devices=jax.devices()[:1]),
+    seed=0,
+    workdir=folder,
+  )
+
+
 class Counting:
   """Predicts how many bases of its windows are G, but for the first section."""
 
@@ -78,18 +94,7 @@ def test_the_sections_of_an_enhancer_are_where_it_is():
 def test_hits_of_a_model_beside_chance(tmp_path):
   given = objective(section_bases=SECTION, before=REACH)
   given = type(given)(given.model, given.language, 2 * REACH)
-  model, aux = given.init(jax.random.key(0))
-  context = Context(
-    data=_data(),
-    objective=given,
-    model=model,
-    aux=jax.tree.map(jnp.asarray, aux),
-    random_model=model,
-    random_aux=aux,
-    mesh=sharding.make_mesh(devices=jax.devices()[:1]),
-    seed=0,
-    workdir=tmp_path,
-  )
+  context = _context(given, _data(), tmp_path)
   rows = {row['column']: row for row in SectionHits().rows(context)}
   assert set(rows) == {
     'section_weights',
@@ -107,18 +112,7 @@ def test_hits_of_a_model_beside_chance(tmp_path):
 def test_pictures_show_sections_and_words(tmp_path):
   data = windows(batch_size=2)
   given = objective()
-  model, aux = given.init(jax.random.key(0))
-  context = Context(
-    data=data,
-    objective=given,
-    model=model,
-    aux=jax.tree.map(jnp.asarray, aux),
-    random_model=model,
-    random_aux=aux,
-    mesh=sharding.make_mesh(devices=jax.devices()[:1]),
-    seed=0,
-    workdir=tmp_path,
-  )
+  context = _context(given, data, tmp_path)
   assert GenePictures(number=3).rows(context) == []
   found = sorted((tmp_path / 'pictures').iterdir())
   assert len(found) == 3
