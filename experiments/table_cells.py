@@ -44,6 +44,7 @@ def check_tasks(table: Table, out: pathlib.Path) -> None:
   for name, entry in table['tasks'].items():
     common.check(entry['task'], f'tasks.{name}')
     is_made = str(out) in json.dumps(entry['task'])
+    # A task that has a cell was read for it.
     if not is_made and not (out / 'cells' / name).exists():
       evaluator.check(_task(table, name))
 

@@ -89,6 +89,15 @@ def test_mistakes_are_one_line_and_exit_2(arguments, message, capsys):
   assert message in error and error.count('\n') == 1
 
 
+def test_seeds_are_as_many_as_asked_for(tmp_path):
+  arguments = (TABLE, f'--data={data_path()}', f'--out={tmp_path}')
+  table, out = reproduce._read(['reproduce', *arguments, '--seeds=2'])
+  assert table_cells.runs(table)[-1][1] == 1
+  assert table_cells.workdir_of(table, out, 'pretrained', 1).name.endswith('-1')
+  changed = reproduce._run_arguments(table, out, 'pretrained', 1)
+  assert {'--config.seed=1', '--config.data.seed=1'} <= set(changed)
+
+
 @pytest.mark.parametrize(
   ('files', 'message'),
   [
