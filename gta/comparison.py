@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from matplotlib import pyplot as plt
 
 from backbone.downstream import metrics
@@ -94,7 +94,8 @@ class Comparison:
     for fold, data in enumerate(self.data):
       genes = [data.found.genes[i] for i in np.flatnonzero(_is_test(data))]
       clusters.append(np.array([gene.cluster or gene.name for gene in genes]))
-      draws.append(_draws(len(np.unique(clusters[-1])), fold))
+      number = len(np.unique(clusters[-1]))
+      draws.append(metrics.draws(number, _RESAMPLES, fold))
       truth.append(np.array([gene.value for gene in genes]))
     found = {}
     for column, of_fold in predicted.items():
@@ -178,10 +179,3 @@ def _read(path: pathlib.Path, data: GeneWindows) -> Float[np.ndarray, '_']:
       f'{path}: no prediction of gene {missing[0]}; was it of other data?'
     )
   return np.array([by_name[name] for name in names])
-
-
-def _draws(number: int, fold: int) -> Int[np.ndarray, 'r c']:
-  """How often each cluster is in each resample; all once in front."""
-  rng = np.random.default_rng(fold)
-  times = rng.multinomial(number, np.full(number, 1 / number), _RESAMPLES)
-  return np.concatenate([np.ones((1, number), times.dtype), times])

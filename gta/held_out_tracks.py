@@ -121,9 +121,7 @@ def _score(
   """The mean over tracks, and its interval over windows (95 %)."""
   x, y = np.log1p(target).astype(float), np.log1p(predicted).astype(float)
   number, num_bins, num_tracks = x.shape
-  rng = np.random.default_rng(0)
-  drawn = rng.multinomial(number, np.full(number, 1 / number), _RESAMPLES)
-  times = np.concatenate([np.ones((1, number), drawn.dtype), drawn])
+  times = metrics.draws(number, _RESAMPLES, seed=0)
   window = np.repeat(np.arange(number), num_bins)
   mean = np.mean(
     [

@@ -261,6 +261,14 @@ def score(
   )
 
 
+def draws(num_groups: int, num: int, seed: int) -> Int[np.ndarray, 'r g']:
+  """How often each of `num` resamples has each group; all once in front."""
+  rng = np.random.default_rng(seed)
+  even = np.full(num_groups, 1 / num_groups)
+  drawn = rng.multinomial(num_groups, even, num)
+  return np.concatenate([np.ones((1, num_groups), drawn.dtype), drawn])
+
+
 def resampled(
   metric: str,
   truth: Shaped[np.ndarray, 'e'],
