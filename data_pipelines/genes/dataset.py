@@ -9,14 +9,12 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from data_pipelines import records
 from data_pipelines.endless import Batch, EndlessBatches, local_rows
 from data_pipelines.errors import InputError
 from data_pipelines.genes.features import WindowFeatures
 from data_pipelines.genes.gene import GeneSet, Window, cut
 
 Prompt = Literal['own', 'shuffled', 'none']
-_UNKNOWN = records.BASES.index('N')
 # From tokens [n, P], and which of them are, to arrays of n rows by name.
 PromptReader = Callable[[np.ndarray, np.ndarray], Mapping[str, np.ndarray]]
 
@@ -48,8 +46,6 @@ class GeneWindows:
     max_prompt: Tokens of a prompt; a longer text is cut off behind.
     prompt_reader: Makes more arrays of prompts, of all genes at once, of which
       each batch has its rows.
-    context: Bases on either side of the anchor beyond which all are unknown;
-      None reads the whole window.
     features: Of the windows, computed before: a batch has them in place of
       bases, and as many places as they have sections.
   """
@@ -65,7 +61,6 @@ class GeneWindows:
   template: str = '{text}'
   max_prompt: int = 128
   prompt_reader: PromptReader | None = None
-  context: int | None = None
   features: WindowFeatures | None = None
 
   def __post_init__(self):
@@ -168,10 +163,6 @@ class GeneWindows:
     gene = self.found.genes[number]
     window = cut(self.found, gene, self.before, self.after)
     mean, deviation = self.scale
-    length = window.sequence.size
-    if self.context is not None:
-      far = np.abs(np.arange(length) - self.before) > self.context
-      window.sequence[far] = _UNKNOWN
     value = (gene.value - mean) / deviation
     example = {
       **self._inputs(window, gene.name),

@@ -11,7 +11,7 @@ from flax import nnx
 
 from backbone import sharding
 from backbone.model import PRESETS, Backbone, BackboneConfig, preset
-from backbone.nn.convolution import ShortConvolution, shift
+from backbone.nn.convolution import ShortConvolution, largest, shift
 from backbone.nn.norm import RMSNorm, l2_normalize
 from tests.tolerance import assert_close
 
@@ -192,6 +192,25 @@ def test_convolution_is_the_sum_of_its_taps(rows):
 
   for actual, expected in zip(results(ours), results(plain), strict=True):
     assert_close(actual, expected, dtype=jnp.float32, length=9 * rows)
+
+
+@pytest.mark.parametrize('num', [1, 3, 8])
+def test_largest_is_the_maximum_and_ties_share_its_gradient(num):
+  # Whole numbers: many are equal.
+  x = jnp.round(jax.random.normal(jax.random.key(0), (2, 24, 5)))
+
+  def score(found):
+    return jnp.square(found - 1).sum()
+
+  def expected(x):
+    return score(x.reshape(2, -1, num, 5).max(2))
+
+  def got(x):
+    return score(largest(x, num))
+
+  np.testing.assert_array_equal(got(x), expected(x))
+  found, wanted = jax.grad(got)(x), jax.grad(expected)(x)
+  np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_norms_treat_one_row_as_they_treat_many():

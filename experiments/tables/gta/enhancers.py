@@ -8,16 +8,15 @@ from experiments.gta import enhancers
 _NOTE = (
   'Simulated genes, each with one enhancer of 0 to 4 binding sites 0.5 to 7.7 '
   'kilobases away, on either side, evenly in the logarithm of the distance; '
-  'genes of held-out contigs. First: correlations where bases beyond a context '
-  'are unknown, in training and in the test; enhancers beyond it cannot be '
-  'known. Then: how often the section of 256 bases that matters most (of 64, '
+  'genes of held-out contigs. First: correlations by how many bases on either '
+  'side a model is trained on and sees; enhancers beyond them cannot be known. '
+  'Then: how often the section of 256 bases that matters most (of 64, '
   'but for the two at the promoter) is one that the enhancer is in, by the '
   "head's weights, by gradient times input, by occlusion, and by rollout of "
   'attention through the language model, beside a section at the distance of '
   "another gene's enhancer and one drawn at random. "
   'Intervals: 95 % bootstraps over genes.'
 )
-_CONTEXTS = (1_024, 2_048, 4_096, 8_192)
 _METHODS = (
   'section_weights',
   'gradient',
@@ -33,7 +32,7 @@ def get_table(
 ) -> dict[str, Any]:
   """Runs, as commands, and the page they make."""
   size = 'smoke' if tier == 'smoke' else 'cpu'
-  contexts = _CONTEXTS[-1:] if tier == 'smoke' else _CONTEXTS
+  contexts = enhancers.CONTEXTS[-1:] if tier == 'smoke' else enhancers.CONTEXTS
   language = data / 'tiny_lm_stories260k'
   folders = {
     f'{context:,} bases': out / 'runs' / f'enhancers-{context}'
@@ -44,9 +43,8 @@ def get_table(
       {
         'module': 'experiments.run',
         'arguments': [
-          f'--config=experiments/gta/enhancers.py:{size}',
+          f'--config=experiments/gta/enhancers.py:{size},{context}',
           f'--workdir={folder}',
-          f'--config.data.context={context}',
           *(
             f'--config.{key}={value}'
             for key, value in enhancers.point_at(str(language)).items()
