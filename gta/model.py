@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from backbone.array_types import Array, Batch, Bool, Float, PRNGKey
+from backbone.array_types import Array, Batch, Bool, Float, Int, PRNGKey
 from backbone.nn.linear import Linear
 from backbone.nn.norm import LayerNorm
 from gta.alignment import Alignment, AlignmentConfig
+from gta.enformer import Head
 from gta.language.decoder import Decoder, Past, attend
 
 # What stands between aligned sections and the head: the language model, one
@@ -39,6 +40,8 @@ class GTAConfig:
       of them side by side, as Time-LLM has it.
     head_width: Of the layer before the value; 0 is none.
     section_dropout: Share of the sections that a training step does not see.
+    predicts_bound: Whether the trunk also says how many bases of each bin are
+      bound, as those that were trained on tracks of chromatin can.
   """
 
   trunk: Any
@@ -52,6 +55,7 @@ class GTAConfig:
   pooling: Pooling = 'attention'
   head_width: int = 0
   section_dropout: float = 0.0
+  predicts_bound: bool = False
 
   def __post_init__(self):
     for name, known in (('between', Between), ('pooling', Pooling)):
@@ -63,6 +67,8 @@ class GTAConfig:
       raise ValueError(
         f'section_dropout {self.section_dropout}; it must be in [0, 1)'
       )
+    if self.predicts_bound and not self.has_sections:
+      raise ValueError('predicts_bound needs sections')
     if not self.has_sections and not self.num_readouts:
       raise ValueError('without sections there must be num_readouts')
 
@@ -74,11 +80,13 @@ class Prediction(NamedTuple):
     value: Standardized.
     section_weights: Of the head's attention; with 'flatten' alike.
     word_weights: Of each prototype for each section; None of a linear aligner.
+    bound: Bases of each bin that are bound; None if it is not predicted.
   """
 
   value: Float[Array, 'B']
   section_weights: Float[Array, 'B S']
   word_weights: Float[Array, 'B H S _'] | None
+  bound: Float[Array, 'B M'] | None = None
 
 
 class GTA(nnx.Module):
@@ -106,6 +114,9 @@ class GTA(nnx.Module):
     self.trunk = config.trunk.build(trunk_key) if is_read else None
     self.alignment = (
       Alignment(config.alignment, words, key=alignment_key) if is_read else None
+    )
+    self.bound_head = (
+      Head(config.trunk.width, 1, rngs=rngs) if config.predicts_bound else None
     )
     scale = jnp.sqrt(jnp.square(words).mean())
     shape = config.num_readouts, width
@@ -141,11 +152,11 @@ class GTA(nnx.Module):
       words: Its input embeddings.
       key: Of the sections that are left out; None leaves none out.
     """
-    x, is_token, word_weights = self._tokens(batch, words, key)
+    x, is_token, word_weights, bound = self._tokens(batch, words, key)
     states = self._between(x, is_token, batch, language)
     value, weights = self._head(self.norm(states), is_token)
     num_sections = x.shape[1] - self.config.num_readouts
-    return Prediction(value, weights[:, :num_sections], word_weights)
+    return Prediction(value, weights[:, :num_sections], word_weights, bound)
 
   def rollout(
     self, batch: Batch, language: Decoder, words: Float[Array, 'V D']
@@ -160,7 +171,7 @@ class GTA(nnx.Module):
       language: Frozen; what `between` must be.
       words: Its input embeddings.
     """
-    x, is_token, _ = self._tokens(batch, words)
+    x, is_token, *_ = self._tokens(batch, words)
     past = _past(batch, language)
     states = language(x, is_token, past)[0].astype(jnp.float32)
     _, reached = self._head(self.norm(states), is_token)
@@ -174,33 +185,36 @@ class GTA(nnx.Module):
     batch: Batch,
     words: Float[Array, 'V D'],
     key: PRNGKey | None = None,
-  ) -> tuple[Float[Array, 'B T D'], Bool[Array, 'B T'], Array | None]:
-    """Sections and read-outs, which are there, and words of the sections."""
+  ) -> tuple[
+    Float[Array, 'B T D'], Bool[Array, 'B T'], Array | None, Array | None
+  ]:
+    """Sections and read-outs, which are there, words and bound bases."""
     config, rows = self.config, len(batch['segment_ids'])
     readouts = jnp.broadcast_to(
       self.readout_table[...], (rows, *self.readout_table.shape)
     )
     is_readout = jnp.ones(readouts.shape[:2], bool)
     if not config.has_sections:
-      return readouts, is_readout, None
-    sections, is_inside = self._sections(batch)
+      return readouts, is_readout, None, None
+    bins = self.trunk(batch)
+    bound = None if self.bound_head is None else self.bound_head(bins)[..., 0]
+    sections, is_inside = self._sections(bins, batch['segment_ids'])
     aligned = self.alignment(sections, self._distance(sections), words)
     if key is not None and config.section_dropout:
       share = 1 - config.section_dropout
       is_inside &= jax.random.bernoulli(key, share, is_inside.shape)
     x = jnp.concatenate([aligned.tokens, readouts], axis=1)
     is_token = jnp.concatenate([is_inside, is_readout], axis=1)
-    return x, is_token, aligned.weights
+    return x, is_token, aligned.weights, bound
 
   def _sections(
-    self, batch: Batch
+    self, bins: Float[Array, 'B M C'], segment_ids: Int[Array, 'B _']
   ) -> tuple[Float[Array, 'B S C'], Bool[Array, 'B S']]:
     """Means over bins, and whether any of a section is on the contig."""
     num = self.config.section_bins
-    bins = self.trunk(batch)
     rows, number, width = bins.shape
     sections = bins.reshape(rows, number // num, num, width).mean(2)
-    inside = batch['segment_ids'].reshape(rows, number // num, -1)
+    inside = segment_ids.reshape(rows, number // num, -1)
     return sections, (inside > 0).any(-1)
 
   def _distance(self, sections: Float[Array, 'B S C']) -> Float[Array, 'B S']:

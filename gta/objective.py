@@ -14,8 +14,10 @@ from backbone.array_types import (
   PyTree,
   Scalar,
 )
+from data_pipelines.errors import InputError
 from gta.language.frozen import Frozen
 from gta.model import GTA, GTAConfig, Prediction
+from gta.tracks import deviance_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +30,15 @@ class Expression:
     window: Bases of a window.
     difference_weight: Of the second term, the error of differences between the
       genes of a batch, which is what a ranking needs.
+    bound_weight: Of the third, the deviance of how many bases of each bin are
+      bound; the model must predict it, and the data know it.
   """
 
   model: GTAConfig
   language: Frozen
   window: int
   difference_weight: float | int = 0.5
+  bound_weight: float | int = 0.0
 
   def __post_init__(self):
     if self.window % self.model.section_bases:
@@ -41,6 +46,8 @@ class Expression:
         f'window {self.window} is no multiple of section_bases '
         f'{self.model.section_bases}'
       )
+    if self.bound_weight and not self.model.predicts_bound:
+      raise ValueError('bound_weight needs model.predicts_bound')
 
   def init(self, key: PRNGKey) -> tuple[nnx.Module, PyTree]:
     """What is trained, and the frozen language model."""
@@ -84,9 +91,9 @@ class Expression:
     train: bool,
   ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
     """Sections that are left out are drawn, in training alone."""
-    predicted = self.predict(model, aux, batch, key if train else None).value
+    predicted = self.predict(model, aux, batch, key if train else None)
     weight = batch['weight'][:, 0]
-    error = (predicted - batch['value'][:, 0]) * weight
+    error = (predicted.value - batch['value'][:, 0]) * weight
     squared = jnp.square(error)
     total = jnp.maximum(weight.sum(), 1)
     loss = squared.sum() / total
@@ -95,7 +102,26 @@ class Expression:
       'squared_error': Mean(squared.sum(), weight.sum()),
       'difference_error': Mean(spread * total, total),
     }
-    return loss + self.difference_weight * spread, (aux, metrics)
+    loss += self.difference_weight * spread
+    if self.bound_weight:
+      deviance = (_bound_deviance(predicted.bound, batch) * weight).sum()
+      metrics['bound_deviance'] = Mean(deviance, weight.sum())
+      loss += self.bound_weight * deviance / total
+    return loss, (aux, metrics)
+
+
+def _bound_deviance(
+  found: Float[Array, 'B M'], batch: Batch
+) -> Float[Array, 'B']:
+  """Mean over bins, of each gene."""
+  if 'bound' not in batch:
+    raise InputError(
+      'bound_weight: nobody has looked where these genes are bound; set '
+      'objective.bound_weight to 0'
+    )
+  rows, num_bins = found.shape
+  bound = batch['bound'].reshape(rows, num_bins, -1)
+  return deviance_of(found, bound.sum(-1).astype(found.dtype)).mean(-1)
 
 
 def _spread(error: Float[Array, 'B'], weight: Float[Array, 'B']) -> Scalar:

@@ -84,8 +84,9 @@ def explain(
 class SectionHits:
   """How often the section that matters most has the enhancer.
 
-  Beside it the same of a section drawn at the distance of another gene's
-  enhancer, which is what a model gets that knows distances alone.
+  Beside it the same of a section at the distance of another gene's enhancer,
+  which is what a model gets that knows distances alone, and, where it is known,
+  of the section with the most bound bases.
 
   Attributes:
     split: Whose genes; those without an enhancer are left out.
@@ -101,6 +102,9 @@ class SectionHits:
     objective: Predicts = context.objective
     size = objective.model.section_bases
     found, wanted, index = self._explained(context)
+    if data.found.bound:
+      bound = data.batch(index)['bound']
+      found['most_bound'] = bound.reshape(*wanted.shape, size).sum(-1)
     number = wanted.shape[1]
     is_candidate = np.ones(number, bool)
     anchor = data.before // size

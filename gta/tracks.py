@@ -146,12 +146,17 @@ class Tracks:
   ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
     """Negative log likelihood, but for what no prediction changes."""
     del key, train
-    found, target = self.predict(model, batch), batch['target']
-    each = found - target * jnp.log(found + _EPSILON)
-    # Zero for a perfect prediction, so that a number says how far off it is.
-    least = target - target * jnp.log(target + _EPSILON)
+    each = deviance_of(self.predict(model, batch), batch['target'])
     weight = batch['weight'][:, 0]
-    per_window = (each - least).mean((1, 2)) * weight
+    per_window = each.mean((1, 2)) * weight
     deviance = Mean(per_window.sum(), weight.sum())
     loss = deviance.total / jnp.maximum(deviance.weight, 1)
     return loss, (aux, {'deviance': deviance})
+
+
+def deviance_of(
+  found: Float[Array, '*S'], target: Float[Array, '*S']
+) -> Float[Array, '*S']:
+  """Half of the Poisson deviance: 0 for a perfect prediction."""
+  each = found - target * jnp.log(found + _EPSILON)
+  return each - (target - target * jnp.log(target + _EPSILON))

@@ -146,8 +146,8 @@ class GeneWindows:
     """The genes of these numbers; below 0 is none.
 
     Returns:
-      sequence, segment_ids, positions and codon_phase [B, N], or features
-      [B, S, D] and segment_ids [B, S]; prompt and
+      sequence, segment_ids, positions, codon_phase and, where it is known,
+      bound [B, N], or features [B, S, D] and segment_ids [B, S]; prompt and
       is_prompt [B, P], filled up in front; value (standardized), weight and
       gene [B, 1].
     """
@@ -176,11 +176,13 @@ class GeneWindows:
   def _inputs(self, window: Window, gene: str) -> Batch:
     length = window.sequence.size
     if self.features is None:
+      known = {} if window.bound is None else {'bound': window.bound}
       return {
         'sequence': window.sequence,
         'segment_ids': window.is_inside.astype(np.int32),
         'positions': np.arange(length, dtype=np.int32),
         'codon_phase': window.codon_phase,
+        **known,
       }
     features = self.features.of(window.sequence, gene)
     inside = self.features.inside(window.is_inside, len(features))

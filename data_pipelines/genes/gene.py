@@ -29,6 +29,7 @@ class Gene:
     coding: Parts of its CDS on the contig, 5' to 3' of the gene; () if it has
       none.
     enhancers: Parts of the contig that are known to act on it.
+    decoys: Parts near it that are bound alike and do not.
     cluster: Name of the cluster of similar genes that it is in; its own where
       it is alone.
   """
@@ -41,6 +42,7 @@ class Gene:
   text: str = ''
   coding: tuple[Span, ...] = ()
   enhancers: tuple[Span, ...] = ()
+  decoys: tuple[Span, ...] = ()
   cluster: str = ''
 
 
@@ -53,12 +55,17 @@ class GeneSet:
     genes: In the order of the source.
     genetic_code: NCBI table.
     notes: What of the source is not in here, counted: one line each.
+    bound: Of each base of each contig, 1 where a factor is bound, as tracks of
+      chromatin tell; {} where nobody has looked.
   """
 
   contigs: Mapping[str, UInt8[np.ndarray, '_']]
   genes: Sequence[Gene]
   genetic_code: int = 1
   notes: tuple[str, ...] = ()
+  bound: Mapping[str, UInt8[np.ndarray, '_']] = dataclasses.field(
+    default_factory=dict
+  )
 
   def __post_init__(self):
     for gene in self.genes:
@@ -86,11 +93,13 @@ class Window:
     sequence: A C G T N = 0..4, N outside the contig.
     is_inside: False outside the contig.
     codon_phase: Of the gene's own CDS, `records.PHASE_NONE` elsewhere.
+    bound: See `GeneSet`, 0 outside the contig; None where it is not known.
   """
 
   sequence: UInt8[np.ndarray, 'n']
   is_inside: np.ndarray
   codon_phase: UInt8[np.ndarray, 'n']
+  bound: UInt8[np.ndarray, 'n'] | None = None
 
 
 def cut(genes: GeneSet, gene: Gene, before: int, after: int) -> Window:
@@ -102,8 +111,11 @@ def cut(genes: GeneSet, gene: Gene, before: int, after: int) -> Window:
   sequence = np.full(length, _UNKNOWN, np.uint8)
   phase = np.full(length, records.PHASE_NONE, np.uint8)
   is_inside = np.zeros(length, bool)
+  bound = np.zeros(length, np.uint8) if genes.bound else None
   at = slice(inside.start - first, inside.stop - first)
   sequence[at], is_inside[at] = contig[inside], True
+  if bound is not None:
+    bound[at] = genes.bound[gene.contig][inside]
   read = 0
   for start, end in gene.coding:
     here = (read + np.arange(end - start)) % 3
@@ -115,4 +127,5 @@ def cut(genes: GeneSet, gene: Gene, before: int, after: int) -> Window:
   if gene.strand < 0:
     sequence = central_dogma.reverse_complement(sequence)
     is_inside, phase = is_inside[::-1], phase[::-1]
-  return Window(sequence, is_inside, np.ascontiguousarray(phase))
+    bound = None if bound is None else bound[::-1]
+  return Window(sequence, is_inside, np.ascontiguousarray(phase), bound)
