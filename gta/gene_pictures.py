@@ -32,7 +32,9 @@ def weigh_words(
 ) -> Float[Array, 'B P']:
   """Gradient times input of each token of the prompt; zero of padding."""
   language = objective.language.merge(aux['frozen'])
-  given = {k: v for k, v in batch.items() if k != 'prompt_past'}
+  given = {
+    k: v for k, v in batch.items() if k not in ('prompt_past', 'prompt_states')
+  }
 
   def value_of(vectors):
     read = {**given, 'prompt_vectors': vectors}
@@ -109,7 +111,7 @@ class GenePictures:
         ends = sorted(
           gene.strand * (base - gene.anchor) for base in (start, end - 1)
         )
-        axis.axvspan(*ends, color='C3', alpha=0.4, linewidth=0)
+        axis.axvspan(*ends, color='C3', alpha=0.6, linewidth=1.5)
     mean, deviation = data.scale
     predicted = float(made['value']) * deviation + mean
     axes[0].set_title(

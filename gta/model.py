@@ -40,6 +40,8 @@ class GTAConfig:
       of them side by side, as Time-LLM has it.
     head_width: Of the layer before the value; 0 is none.
     section_dropout: Share of the sections that a training step does not see.
+    reads_prompt: Whether the head reads the states of the prompt, too, beside
+      what sections and read-outs have taken from it.
     predicts_bound: Whether the trunk also says how many bases of each bin are
       bound, as those that were trained on tracks of chromatin can.
   """
@@ -55,6 +57,7 @@ class GTAConfig:
   pooling: Pooling = 'attention'
   head_width: int = 0
   section_dropout: float = 0.0
+  reads_prompt: bool = False
   predicts_bound: bool = False
 
   def __post_init__(self):
@@ -128,8 +131,11 @@ class GTA(nnx.Module):
     num_states = config.num_readouts + num_sections * is_read
     is_flat = config.pooling == 'flatten'
     self.norm = LayerNorm(width)
-    self.enter = None if is_flat else Linear(width, width, rngs=rngs)
-    self.weigh = None if is_flat else Linear(width, 1, rngs=rngs)
+    self.pool = None if is_flat else Pool(width, rngs=rngs)
+    self.prompt_pool = Pool(width, rngs=rngs) if config.reads_prompt else None
+    self.prompt_output = (
+      Linear(width, 1, rngs=rngs) if config.reads_prompt else None
+    )
     head = config.head_width
     inputs = (num_states, width) if is_flat else width
     self.inner = Linear(inputs, head, rngs=rngs) if head else None
@@ -153,8 +159,11 @@ class GTA(nnx.Module):
       key: Of the sections that are left out; None leaves none out.
     """
     x, is_token, word_weights, bound = self._tokens(batch, words, key)
-    states = self._between(x, is_token, batch, language)
+    states, prompt = self._between(x, is_token, batch, language)
     value, weights = self._head(self.norm(states), is_token)
+    if self.prompt_pool is not None and prompt is not None:
+      pooled, _ = self.prompt_pool(self.norm(prompt), batch['is_prompt'])
+      value += self.prompt_output(pooled)[:, 0]
     num_sections = x.shape[1] - self.config.num_readouts
     return Prediction(value, weights[:, :num_sections], word_weights, bound)
 
@@ -172,7 +181,7 @@ class GTA(nnx.Module):
       words: Its input embeddings.
     """
     x, is_token, *_ = self._tokens(batch, words)
-    past = _past(batch, language)
+    _, past = _read_prompt(batch, language)
     states = language(x, is_token, past)[0].astype(jnp.float32)
     _, reached = self._head(self.norm(states), is_token)
     looks = language.watch(x, is_token, past)[..., -x.shape[1] :]
@@ -228,46 +237,65 @@ class GTA(nnx.Module):
     is_token: Bool[Array, 'B T'],
     batch: Batch,
     language: Decoder,
-  ) -> Float[Array, 'B T D']:
-    """States of sections and read-outs, the prompt before them."""
+  ) -> tuple[Float[Array, 'B T D'], Float[Array, 'B P D'] | None]:
+    """States of sections and read-outs, and of the prompt before them."""
     if self.config.between == 'nothing':
-      return x
+      return x, None
     if self.config.between == 'attention':
       if 'prompt' not in batch:
-        return self.attention(x, is_token)
+        return self.attention(x, is_token), None
       whole = jnp.concatenate([_prompt_vectors(batch, language), x], axis=1)
       is_token = jnp.concatenate([batch['is_prompt'], is_token], axis=1)
-      return self.attention(whole, is_token)[:, -x.shape[1] :]
-    past = _past(batch, language)
-    return language(x, is_token, past)[0].astype(jnp.float32)
+      states = self.attention(whole, is_token)
+      return states[:, -x.shape[1] :], states[:, : -x.shape[1]]
+    prompt, past = _read_prompt(batch, language)
+    return language(x, is_token, past)[0].astype(jnp.float32), prompt
 
   def _head(
     self, states: Float[Array, 'B T D'], is_token: Bool[Array, 'B T']
   ) -> tuple[Float[Array, 'B'], Float[Array, 'B T']]:
-    if self.weigh is None:
+    if self.pool is None:
       x = states * is_token[..., None]
       weights = is_token / is_token.sum(-1, keepdims=True)
     else:
-      scores = self.weigh(jnp.tanh(self.enter(states)))[..., 0]
-      scores = jnp.where(is_token, scores, jnp.finfo(scores.dtype).min)
-      weights = jax.nn.softmax(scores)
-      x = jnp.einsum('bt,btd->bd', weights, states)
+      x, weights = self.pool(states, is_token)
     if self.inner is not None:
       x = jax.nn.gelu(self.inner(x))
     return (self.output(x) + self.bias[...])[:, 0], weights
 
 
-def _past(batch: Batch, language: Decoder) -> Past | None:
-  """Of the prompt: as `PromptCache` read it, or read now.
+class Pool(nnx.Module):
+  """A weighted mean of states, the weights from the states themselves."""
 
-  It depends on no trained weight: nothing is kept for a backward pass.
+  def __init__(self, width: int, *, rngs: nnx.Rngs):
+    self.enter = Linear(width, width, rngs=rngs)
+    self.weigh = Linear(width, 1, rngs=rngs)
+
+  def __call__(
+    self, states: Float[Array, 'B T D'], is_token: Bool[Array, 'B T']
+  ) -> tuple[Float[Array, 'B D'], Float[Array, 'B T']]:
+    """The mean, and the weights."""
+    scores = self.weigh(jnp.tanh(self.enter(states)))[..., 0]
+    scores = jnp.where(is_token, scores, jnp.finfo(scores.dtype).min)
+    weights = jax.nn.softmax(scores)
+    return jnp.einsum('bt,btd->bd', weights, states), weights
+
+
+def _read_prompt(
+  batch: Batch, language: Decoder
+) -> tuple[Float[Array, 'B P D'] | None, Past | None]:
+  """States and past of the prompt: as `PromptCache` read it, or read now.
+
+  They depend on no trained weight: nothing is kept for a backward pass.
   """
   if 'prompt' not in batch:
-    return None
+    return None, None
+  is_prompt = batch['is_prompt']
   if 'prompt_past' not in batch:
-    return language(_prompt_vectors(batch, language), batch['is_prompt'])[1]
+    states, past = language(_prompt_vectors(batch, language), is_prompt)
+    return states.astype(jnp.float32), past
   keys, values = jnp.moveaxis(batch['prompt_past'], 0, 2)
-  return Past(keys, values, batch['is_prompt'])
+  return batch['prompt_states'], Past(keys, values, is_prompt)
 
 
 def _prompt_vectors(batch: Batch, language: Decoder) -> Float[Array, 'B P D']:

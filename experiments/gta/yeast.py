@@ -4,7 +4,7 @@
       --workdir=DIR --config.data.genes.genome=GENOME ...
 
 The table of all controls: python -m experiments.reproduce gta/yeast. Windows
-of 2,304 bases around start codons are read by a trunk trained from nothing,
+of 3,264 bases around start codons are read by a trunk trained from nothing,
 said in words of a language model of 264,000 parameters that was trained on
 stories, and put behind what SGD says of the gene. None of this is published;
 all settings are ours. Two cores, some 40 s a run.
@@ -28,7 +28,7 @@ CONTROLS = (
   'text_only',
 )
 _SIZES = ('cpu', 'smoke')
-_BEFORE, _AFTER, _SECTION, _BIN = 384, 1_920, 96, 24
+_BEFORE, _AFTER, _SECTION, _BIN = 384, 2_880, 96, 24
 
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
@@ -58,10 +58,10 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'tokenizer': {'name': 'gta.language.frozen:Llama2CTokenizer', 'path': ''},
     'before': _BEFORE,
     'after': _AFTER,
-    'batch_size': 64,
+    'batch_size': 16,
     'seed': 0,
     'prompt': 'own',
-    'max_prompt': 96,
+    'max_prompt': 160,
   }
   language = {
     'name': 'gta.language.frozen:Frozen',
@@ -79,8 +79,8 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
       'name': 'gta.model:GTAConfig',
       'trunk': {
         'name': 'gta.trunk:TrunkConfig',
-        'filters': 128,
-        'size': 9,
+        'filters': 64,
+        'size': 3,
         'stride': 3,
         'bin_size': _BIN,
         'width': 128,
@@ -100,10 +100,11 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
       'section_bases': _SECTION,
       'before': _BEFORE,
       'between': 'language',
-      'num_readouts': 8,
+      'num_readouts': 1,
       'has_sections': True,
       'pooling': 'attention',
-      'head_width': 64,
+      'head_width': 0,
+      'reads_prompt': True,
       'section_dropout': 0.3,
     },
     'language': language,
@@ -111,16 +112,16 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   }
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',
-    'learning_rate': 1e-3,
-    'warmup_steps': 20,
-    'weight_decay': 0.01,
+    'learning_rate': 2e-3,
+    'warmup_steps': 50,
+    'weight_decay': 0.1,
   }
   config.train = {
-    'steps': 400,
-    'log_every': 20,
-    'evaluate_every': 100,
+    'steps': 1_200,
+    'log_every': 50,
+    'evaluate_every': 400,
     'evaluate_rows': 1_000,
-    'checkpoint_every': 400,
+    'checkpoint_every': 1_200,
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
   config.tables = {'held_out': {'name': 'gta.held_out:HeldOut'}}

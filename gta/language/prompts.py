@@ -1,7 +1,7 @@
 """What later tokens see of a prompt, computed once for each gene.
 
 Prompts come first in a causal model and depend on nothing that is trained, so
-that their keys and values are the same in every step of every run.
+that their keys, values and states are the same in every step of every run.
 """
 
 import dataclasses
@@ -20,16 +20,17 @@ from data_pipelines.errors import InputError
 from gta.language.frozen import Frozen
 
 _ROWS = 64
+_NAMES = ('prompt_past', 'prompt_states')
 
 
 @dataclasses.dataclass(frozen=True)
 class PromptCache:
-  """Reads prompts with a language model and keeps what it saw.
+  """Reads prompts with a language model and keeps what it made of them.
 
   Attributes:
     language: The model.
-    folder: Where keys and values are kept, in a file for each model and set of
-      prompts (8 L G K bytes a token); '' keeps them in memory.
+    folder: Where they are kept, in two files for each model and set of prompts
+      (8 L G K and 4 D bytes a token); '' keeps them in memory.
   """
 
   language: Frozen
@@ -38,7 +39,11 @@ class PromptCache:
   def __call__(
     self, tokens: Int[np.ndarray, 'n P'], is_token: Bool[np.ndarray, 'n P']
   ) -> dict[str, np.ndarray]:
-    """Keys and values [n, 2, L, P, G, K] of prompts, as 'prompt_past'.
+    """Of prompts, 'prompt_past' and 'prompt_states'.
+
+    Returns:
+      Keys and values [n, 2, L, P, G, K], and vectors [n, P, D] after the last
+      norm.
 
     Raises:
       InputError: A token is not in the vocabulary of the language model.
@@ -50,40 +55,50 @@ class PromptCache:
         f'prompts gives {tokens.max():,}; give the tokenizer of that model'
       )
     if not self.folder:
-      return {'prompt_past': np.concatenate([*self._read(tokens, is_token)])}
+      parts = zip(*self._read(tokens, is_token), strict=True)
+      return dict(zip(_NAMES, map(np.concatenate, parts), strict=True))
     # Of the weights, not of where they lie: a file may be replaced.
     model = parameters_sha256(self._params), self.language.dtype, tokens.shape
     text = repr(model).encode()
     digest = hashlib.sha256(text + tokens.tobytes() + is_token.tobytes())
-    path = pathlib.Path(self.folder) / f'{digest.hexdigest()[:32]}.npy'
-    if not path.exists():
-      path.parent.mkdir(parents=True, exist_ok=True)
-      self._write(path, tokens, is_token)
-    return {'prompt_past': np.load(path, mmap_mode='r')}
+    stem = digest.hexdigest()[:32]
+    folder = pathlib.Path(self.folder)
+    paths = {name: folder / f'{stem}-{name}.npy' for name in _NAMES}
+    if not all(path.exists() for path in paths.values()):
+      folder.mkdir(parents=True, exist_ok=True)
+      self._write(list(paths.values()), tokens, is_token)
+    return {name: np.load(path, mmap_mode='r') for name, path in paths.items()}
 
   @functools.cached_property
   def _params(self) -> PyTree:
     return self.language.init()
 
-  def _write(self, path, tokens, is_token) -> None:
-    aside = path.with_suffix('.tmp')
-    file, at = None, 0
-    for states in self._read(tokens, is_token):
-      if file is None:
-        shape = len(tokens), *states.shape[1:]
-        file = np.lib.format.open_memmap(aside, 'w+', np.float32, shape)
-      file[at : at + len(states)] = states
-      at += len(states)
-    file.flush()
-    aside.replace(path)
+  def _write(self, paths, tokens, is_token) -> None:
+    asides = [path.with_suffix('.tmp') for path in paths]
+    files, at = None, 0
+    for parts in self._read(tokens, is_token):
+      if files is None:
+        files = [
+          np.lib.format.open_memmap(
+            aside, 'w+', np.float32, (len(tokens), *part.shape[1:])
+          )
+          for aside, part in zip(asides, parts, strict=True)
+        ]
+      for file, part in zip(files, parts, strict=True):
+        file[at : at + len(part)] = part
+      at += len(parts[0])
+    for file, aside, path in zip(files, asides, paths, strict=True):
+      file.flush()
+      aside.replace(path)
 
   def _read(self, tokens, is_token):
     @jax.jit
     def read(params, tokens, is_token):
       model = self.language.merge(params)
-      _, past = model(model.embed(tokens), is_token)
-      states = jax.numpy.stack([past.keys, past.values])
-      return jax.numpy.moveaxis(states, 2, 0).astype('float32')
+      states, past = model(model.embed(tokens), is_token)
+      kept = jax.numpy.stack([past.keys, past.values])
+      kept = jax.numpy.moveaxis(kept, 2, 0)
+      return kept.astype('float32'), states.astype('float32')
 
     for first in tqdm(
       range(0, len(tokens), _ROWS), desc='prompts', disable=None
@@ -94,4 +109,5 @@ class PromptCache:
         np.pad(array[rows], ((0, filled), (0, 0)))
         for array in (tokens, is_token)
       ]
-      yield np.asarray(read(self._params, *given))[: _ROWS - filled]
+      made = read(self._params, *given)
+      yield tuple(np.asarray(array)[: _ROWS - filled] for array in made)

@@ -32,6 +32,22 @@ def test_values_are_made_by_what_is_planted():
     assert gene.value == pytest.approx(wanted)
 
 
+def test_bound_are_the_sites_of_enhancers_and_decoys_and_nothing_else():
+  genes = SMALL()
+  for gene in genes.genes:
+    window = cut(genes, gene, SMALL.reach, SMALL.reach)
+    letters = central_dogma.decode(window.sequence)
+    is_bound = np.zeros(window.sequence.size, bool)
+    for start, end in (*gene.enhancers, *gene.decoys):
+      ends = (start - gene.anchor, end - 1 - gene.anchor)
+      low, high = sorted(gene.strand * x + SMALL.reach for x in ends)
+      for first in range(low, high, 18):
+        assert letters[first : first + 10] in (*SITES, 'CATTGCATCA')
+        is_bound[first : first + 10] = True
+    assert len(gene.decoys) == SMALL.num_decoys
+    np.testing.assert_array_equal(window.bound, is_bound)
+
+
 def test_it_is_the_same_on_every_call():
   one, two = SMALL(), SMALL()
   assert one.genes == two.genes

@@ -50,6 +50,7 @@ ARMS = {
   'one layer': {'between': 'attention'},
   'text alone': {'has_sections': False},
   'flat': {'pooling': 'flatten'},
+  'prompt states': {'reads_prompt': True},
 }
 
 
@@ -160,7 +161,7 @@ def test_training_leaves_the_language_model_bit_for_bit():
 
 
 def test_prompts_read_once_are_those_read_now(tmp_path):
-  given = objective()
+  given = objective(reads_prompt=True)
   made = _made(given)
   now = windows().batch(np.arange(8))
   for folder in ('', str(tmp_path)):
@@ -173,8 +174,7 @@ def test_prompts_read_once_are_those_read_now(tmp_path):
       rtol=1e-4,
       atol=1e-5,
     )
-  (kept,) = tmp_path.iterdir()
-  assert kept.suffix == '.npy'
+  assert {path.suffix for path in tmp_path.iterdir()} == {'.npy'}
 
 
 def test_prompts_are_kept_by_the_weights_that_read_them(tmp_path):
@@ -186,6 +186,30 @@ def test_prompts_are_kept_by_the_weights_that_read_them(tmp_path):
     cache = PromptCache(frozen, str(tmp_path / 'kept'))
     found.append(cache(tokens, is_token)['prompt_past'])
   assert np.abs(found[0] - found[1]).max() > 0.1
+
+
+def test_what_is_bound_is_learnt_where_it_is_known():
+  model = dataclasses.replace(objective().model, predicts_bound=True)
+  given = Expression(model, language(), WINDOW, bound_weight=1)
+  trained, aux = _made(given)
+  batch = windows().batch(np.arange(8))
+  key = jax.random.key(0)
+  with pytest.raises(InputError, match='nobody has looked'):
+    given.loss(trained, aux, batch, key, train=False)
+  found = np.asarray(given.predict(trained, aux, batch).bound)
+  assert found.shape == (8, WINDOW // TRUNK.bin_size)
+  bound = np.zeros((8, WINDOW), np.uint8)
+  bound[:, 7] = bound[:, 15] = 1
+  batch['bound'] = bound
+  _, (_, metrics) = given.loss(trained, aux, batch, key, train=False)
+  counts = bound.reshape(*found.shape, -1).sum(-1)
+  # Of Poisson: the log likelihood of itself less that of what is predicted.
+  least = counts - np.where(counts, counts * np.log(np.maximum(counts, 1)), 0)
+  wanted = (found - counts * np.log(found) - least).mean()
+  total = metrics['bound_deviance'].total / 8
+  np.testing.assert_allclose(total, wanted, rtol=1e-4)
+  with pytest.raises(ValueError, match='bound_weight needs'):
+    Expression(objective().model, language(), WINDOW, bound_weight=1)
 
 
 def test_a_tokenizer_of_another_model_is_refused():

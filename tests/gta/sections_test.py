@@ -101,6 +101,7 @@ def test_hits_of_a_model_beside_chance(tmp_path):
     'gradient',
     'occlusion',
     'rollout',
+    'most_bound',
     'distance_matched',
     'chance',
   }

@@ -7,14 +7,17 @@ from experiments.gta import enhancers
 
 _NOTE = (
   'Simulated genes, each with one enhancer of 0 to 4 binding sites 0.5 to 7.7 '
-  'kilobases away, on either side, evenly in the logarithm of the distance; '
-  'genes of held-out contigs. First: correlations by how many bases on either '
-  'side a model is trained on and sees; enhancers beyond them cannot be known. '
-  'Then: how often the section of 256 bases that matters most (of 64, '
-  'but for the two at the promoter) is one that the enhancer is in, by the '
-  "head's weights, by gradient times input, by occlusion, and by rollout of "
-  'attention through the language model, beside a section at the distance of '
-  "another gene's enhancer and one drawn at random. "
+  'kilobases away, on either side, evenly in the logarithm of the distance, '
+  'and three clusters of another site, which do nothing. Beside expression the '
+  'trunk learns what bases are bound, as tracks of chromatin tell, of those as '
+  'of enhancers. Scored on genes of held-out contigs. First: '
+  'correlations by how many bases on either side a model is trained on and '
+  'sees; enhancers beyond them cannot be known. Then: how often the section of '
+  '256 bases that matters most (of 64, but for the two at the promoter) is one '
+  "that the enhancer is in, by the head's weights, by gradient times input, by "
+  'occlusion, and by rollout of attention through the language model, beside '
+  'the section with the most bound bases, one at the distance of another '
+  "gene's enhancer and one drawn at random. "
   'Intervals: 95 % bootstraps over genes.'
 )
 _METHODS = (
@@ -22,6 +25,7 @@ _METHODS = (
   'gradient',
   'occlusion',
   'rollout',
+  'most_bound',
   'distance_matched',
   'chance',
 )

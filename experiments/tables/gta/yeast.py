@@ -16,7 +16,7 @@ _NOTE = (
   'tested one (5-mers of residues) train nobody. Columns that begin with '
   '`ridge` are linear models on frequencies of codons, 5-mers of 500 bases '
   'upstream, words of the text (TF-IDF), or codons and words. `gta`: sections '
-  'of 2,304 bases around the start codon, said in words of a frozen language '
+  'of 3,264 bases around the start codon, said in words of a frozen language '
   'model of 264,000 parameters (stories260K), behind what SGD says of the '
   'gene, without sentences about expression. The others change one thing: no '
   'language model between alignment and head, and so no text (`no_llm`), one '
