@@ -90,22 +90,23 @@ def _draw(
   path: pathlib.Path,
 ) -> None:
   mpl.use('Agg')
-  figure, axes = plt.subplots(figsize=(1.6 * len(lines) + 2, 3.2))
+  figure, axes = plt.subplots(figsize=(1.6 * len(lines) + 3, 3.2))
+  colors = mpl.colormaps['tab20'].colors
   for at, column in enumerate(columns):
     shift = (at - (len(columns) - 1) / 2) * 0.8 / len(columns)
-    label = column
+    label, color = column, colors[at % len(colors)]
     for place, cells in enumerate(lines.values()):
       if column in cells:
         row = cells[column]
         x = place + shift
         if row['low'] is not None:
-          axes.plot([x, x], [row['low'], row['high']], color=f'C{at}')
-        axes.plot(x, row['value'], 'o', color=f'C{at}', label=label)
+          axes.plot([x, x], [row['low'], row['high']], color=color)
+        axes.plot(x, row['value'], 'o', color=color, label=label)
         label = None
   names = [f'{group}\n{task}' for group, task in lines]
   axes.set_xticks(range(len(lines)), names)
   axes.grid(axis='y', alpha=0.3)
-  axes.legend(fontsize='small')
+  axes.legend(fontsize='small', loc='center left', bbox_to_anchor=(1, 0.5))
   figure.tight_layout()
   figure.savefig(path, dpi=150)
   plt.close(figure)
