@@ -192,7 +192,7 @@ def test_what_is_bound_is_learnt_where_it_is_known():
   model = dataclasses.replace(objective().model, predicts_bound=True)
   given = Expression(model, language(), WINDOW, bound_weight=1)
   trained, aux = _made(given)
-  batch = windows().batch(np.arange(8))
+  batch = jax.tree.map(jnp.asarray, windows().batch(np.arange(8)))
   key = jax.random.key(0)
   with pytest.raises(InputError, match='nobody has looked'):
     given.loss(trained, aux, batch, key, train=False)
@@ -200,7 +200,7 @@ def test_what_is_bound_is_learnt_where_it_is_known():
   assert found.shape == (8, WINDOW // TRUNK.bin_size)
   bound = np.zeros((8, WINDOW), np.uint8)
   bound[:, 7] = bound[:, 15] = 1
-  batch['bound'] = bound
+  batch['bound'] = jnp.asarray(bound)
   _, (_, metrics) = given.loss(trained, aux, batch, key, train=False)
   counts = bound.reshape(*found.shape, -1).sum(-1)
   # Of Poisson: the log likelihood of itself less that of what is predicted.
