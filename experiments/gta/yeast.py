@@ -28,7 +28,7 @@ CONTROLS = (
   'text_only',
 )
 _SIZES = ('cpu', 'smoke')
-_BEFORE, _AFTER, _SECTION, _BIN = 384, 2_880, 96, 24
+_BEFORE, _AFTER, _SECTION, _BIN = 384, 2_880, 192, 24
 
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
@@ -61,7 +61,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'batch_size': 16,
     'seed': 0,
     'prompt': 'own',
-    'max_prompt': 160,
+    'max_prompt': 96,
   }
   language = {
     'name': 'gta.language.frozen:Frozen',

@@ -130,7 +130,7 @@ def test_a_rollout_is_all_of_the_head_but_for_read_outs_and_prompt():
     batch.pop(name)
   found = np.asarray(given.rollout(model, aux, batch))
   language = given.language.merge(aux['frozen'])
-  x, is_token, _ = model._tokens(batch, aux['frozen']['table'])
+  x, is_token, *_ = model._tokens(batch, aux['frozen']['table'])
   looks = np.asarray(language.watch(x, is_token))
   seen = np.triu(np.ones(looks.shape[-2:], bool), 1)
   assert not looks[:, :, seen].any()
