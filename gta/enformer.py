@@ -30,7 +30,7 @@ class EnformerConfig:
     num_bases: Of the input.
     width: Of the transformer; the stem has half of it.
     tower: Widths of the convolutional blocks, each of which halves the length.
-    num_layers: Of the transformer.
+    num_layers: Of the transformer; 0 is none.
     num_heads: Of attention.
     key_width: K of a head; values have width / num_heads.
     num_targets: Bins of the output, from the middle.
@@ -230,11 +230,16 @@ class Enformer(nnx.Module):
         for sizes in zip(inputs, config.tower, strict=True)
       ]
     )
-    self.transformer = Stack(
-      lambda rngs: TransformerBlock(config, rngs=rngs),
-      config.num_layers,
-      remat='none',
-      key=rngs.params(),
+    key = rngs.params()
+    self.transformer = (
+      Stack(
+        lambda rngs: TransformerBlock(config, rngs=rngs),
+        config.num_layers,
+        remat='none',
+        key=key,
+      )
+      if config.num_layers
+      else None
     )
     self.final = ConvolutionBlock(
       width, 2 * width, 1, has_statistics, rngs=rngs
@@ -253,11 +258,19 @@ class Enformer(nnx.Module):
     Args:
       bases: One-hot A C G T; zeros for any other.
     """
+    x = self.bins(bases)
+    return self.finish(x if self.transformer is None else self.transformer(x))
+
+  def bins(self, bases: Float[Array, 'B N 4']) -> Float[Array, 'B T D']:
+    """What the tower makes of them, before the transformer."""
     x = self.stem(bases)
     x = self.stem_pool(x + self.stem_pointwise(x))
     for block in self.tower:
       x = block(x)
-    x = self.transformer(x)
+    return x
+
+  def finish(self, x: Float[Array, 'B T _']) -> Float[Array, 'B U D']:
+    """Those in the middle, after the last convolution."""
     left = (x.shape[1] - self.config.num_targets) // 2
     x = x[:, left : left + self.config.num_targets]
     return gelu(self.final(x))

@@ -16,6 +16,7 @@ from backbone.array_types import (
   PyTree,
   Scalar,
 )
+from backbone.model import Backbone, BackboneConfig
 from data_pipelines.errors import InputError
 from gta.enformer import Enformer, EnformerConfig, Head
 
@@ -28,9 +29,25 @@ class EnformerTrunk:
 
   Attributes:
     config: Sizes. Its norms have no statistics of batches.
+    backbone: Our hybrid backbone over the tower's bins, in the place of the
+      transformer, which has no layers then; None is none.
   """
 
   config: EnformerConfig
+  backbone: BackboneConfig | None = None
+
+  def __post_init__(self):
+    if self.backbone is None:
+      return
+    if self.backbone.width != self.config.width:
+      raise ValueError(
+        f'width {self.config.width} is not that of the backbone, '
+        f'{self.backbone.width}'
+      )
+    if self.config.num_layers:
+      raise ValueError(
+        f'num_layers={self.config.num_layers}: a backbone needs 0 of them'
+      )
 
   @property
   def bin_size(self) -> int:
@@ -50,20 +67,36 @@ class EnformerTrunk:
       head_sizes=(),
       has_statistics=False,
     )
-    return EnformerBins(whole, key=key)
+    return EnformerBins(whole, self.backbone, key=key)
 
 
 class EnformerBins(nnx.Module):
   """Enformer without heads, called with a batch."""
 
-  def __init__(self, config: EnformerConfig, *, key: PRNGKey):
+  def __init__(
+    self,
+    config: EnformerConfig,
+    backbone: BackboneConfig | None = None,
+    *,
+    key: PRNGKey,
+  ):
     self.enformer = Enformer(config, key=key)
+    self.backbone = (
+      None
+      if backbone is None
+      else Backbone(backbone, key=jax.random.fold_in(key, 1))
+    )
+    self.bin_size = config.bases_per_bin
 
   def __call__(self, batch: Batch) -> Float[Array, 'B M D']:
     is_inside = (batch['segment_ids'] > 0)[..., None]
-    return self.enformer.features(
-      jax.nn.one_hot(batch['sequence'], 4) * is_inside
-    )
+    bases = jax.nn.one_hot(batch['sequence'], 4) * is_inside
+    if self.backbone is None:
+      return self.enformer.features(bases)
+    x = self.enformer.bins(bases)
+    segments = batch['segment_ids'].reshape(*x.shape[:2], -1).max(-1)
+    positions = batch['positions'][:, :: self.bin_size] // self.bin_size
+    return self.enformer.finish(self.backbone(x, segments, positions))
 
 
 class TrackModel(nnx.Module):

@@ -4,13 +4,14 @@
       --workdir=W --config.data.path=DIR --config.objective.num_tracks=T
 
 DIR has targets.txt, statistics.json and tfrecords; T is the number of its
-tracks that are read (--config.data.assays). Two trunks of about as many
-parameters, both trained from nothing (sizes ours):
+tracks that are read (--config.data.assays). Trunks of about as many parameters,
+all trained from nothing (sizes ours):
 
-  :cpu            filters, the largest answers of 32 bases, and our hybrid
-                  backbone over 4,096 bins
-  :cpu,enformer   Enformer's tower and transformer (doi:10.1038/
-                  s41592-021-01252-x), 1,024 vectors of 128 bases
+  :cpu            Enformer's tower (doi:10.1038/s41592-021-01252-x), and our
+                  hybrid backbone over its 1,024 vectors of 128 bases
+  :cpu,enformer   the same tower, and Enformer's transformer
+  :cpu,filters    filters, the largest answers of 32 bases, and our backbone
+                  over 4,096 bins
 
 The table: python -m experiments.reproduce gta/tracks.
 """
@@ -27,7 +28,7 @@ _SIZES = ('cpu', 'smoke')
 def get_config(arg: str = 'cpu') -> ConfigDict:
   name, *options = arg.split(',')
   size = common.choose(name, _SIZES, 'cpu')
-  is_enformer = [common.choose(option, ('enformer',)) for option in options]
+  chosen = [common.choose(option, tuple(_TRUNKS)) for option in options]
   config = ConfigDict()
   config.title = f'GTA, tracks, {arg}'
   config.seed = 0
@@ -41,7 +42,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   }
   config.objective = {
     'name': 'gta.tracks:Tracks',
-    'trunk': _enformer() if is_enformer else _hybrid(),
+    'trunk': _TRUNKS[chosen[-1]]() if chosen else _hybrid(),
     'num_tracks': 34,
   }
   config.optimizer = {
@@ -66,7 +67,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   return config
 
 
-def _hybrid() -> dict[str, Any]:
+def _filters() -> dict[str, Any]:
   return {
     'name': 'gta.trunk:TrunkConfig',
     'filters': 128,
@@ -80,7 +81,7 @@ def _hybrid() -> dict[str, Any]:
   }
 
 
-def _enformer() -> dict[str, Any]:
+def _enformer(num_layers: int = 3) -> dict[str, Any]:
   return {
     'name': 'gta.tracks:EnformerTrunk',
     'config': {
@@ -88,9 +89,22 @@ def _enformer() -> dict[str, Any]:
       'num_bases': 131_072,
       'width': 128,
       'tower': (64, 72, 88, 96, 112, 128),
-      'num_layers': 3,
+      'num_layers': num_layers,
       'num_heads': 4,
       'key_width': 32,
       'num_position_features': 96,
     },
   }
+
+
+def _hybrid() -> dict[str, Any]:
+  backbone = {
+    'name': 'backbone.model:preset',
+    'size': '1m',
+    'pattern': ('delta', 'delta', 'local'),
+    'hidden': 144,
+  }
+  return {**_enformer(num_layers=0), 'backbone': backbone}
+
+
+_TRUNKS = {'enformer': _enformer, 'filters': _filters}

@@ -1,5 +1,7 @@
 """Tracks: the objective, its trunks, and what it is compared with."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,18 @@ from gta.trunk import TrunkConfig
 from tests.objective_conformance import Conformance
 
 LENGTH, BIN = 128, 8
+
+
+BACKBONE = BackboneConfig(
+  pattern=('delta', 'local'),
+  width=16,
+  hidden=24,
+  num_heads=2,
+  window=4,
+  delta_heads=4,
+  delta_key_width=4,
+  delta_value_width=4,
+)
 
 
 def make_batch():
@@ -36,16 +50,6 @@ class TestTracks(Conformance):
   overfit_fraction = 0.95
 
   def objective(self):
-    backbone = BackboneConfig(
-      pattern=('delta', 'local'),
-      width=16,
-      hidden=24,
-      num_heads=2,
-      window=4,
-      delta_heads=4,
-      delta_key_width=4,
-      delta_value_width=4,
-    )
     trunk = TrunkConfig(
       filters=12,
       size=5,
@@ -53,7 +57,7 @@ class TestTracks(Conformance):
       bin_size=BIN,
       pool='maximum',
       width=16,
-      backbone=backbone,
+      backbone=BACKBONE,
       reads_phase=False,
     )
     return Tracks(trunk, num_tracks=3, target_bin=BIN)
@@ -83,6 +87,22 @@ class TestTracksOfEnformersFamily(Conformance):
 
   def batch(self):
     return make_batch()
+
+
+class TestTracksOfATowerAndOurBackbone(TestTracksOfEnformersFamily):
+  def objective(self):
+    tower = dataclasses.replace(ENFORMER, num_layers=0)
+    trunk = EnformerTrunk(tower, BACKBONE)
+    return Tracks(trunk, num_tracks=3, target_bin=BIN)
+
+
+def test_a_backbone_stands_where_the_transformer_was():
+  with pytest.raises(ValueError, match='num_layers=1: a backbone needs 0'):
+    EnformerTrunk(ENFORMER, BACKBONE)
+  wide = dataclasses.replace(BACKBONE, width=32)
+  tower = dataclasses.replace(ENFORMER, num_layers=0)
+  with pytest.raises(ValueError, match='width 16 is not that'):
+    EnformerTrunk(tower, wide)
 
 
 def test_a_trunk_of_enformers_family_has_its_bins():

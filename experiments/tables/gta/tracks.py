@@ -1,4 +1,4 @@
-"""Tracks of human and mouse: a long hybrid trunk beside Enformer's family.
+"""Tracks of human and mouse: long hybrid trunks beside Enformer's family.
 
 Windows of 131,072 bases with tracks in bins of 32, as Borzoi was trained on;
 a few dozen of them, so that no published value compares.
@@ -11,10 +11,11 @@ _NOTE = (
   'Windows of 131,072 bases, predicted along their middle 65,536; trained on '
   'the split `train`, scored on `valid` once, after a fixed number of steps: '
   'mean over the tracks of an assay of the Pearson correlation over bins of '
-  'log(1 + coverage), with 95 % bootstraps over windows. `hybrid`: our '
-  'backbone over bins of 32 bases; `enformer`: a tower and transformer of '
-  "Enformer's family of about as many parameters (sizes ours), neither with "
-  'weights from elsewhere; `ridge`: linear in CpG and GC at five sizes around '
+  'log(1 + coverage), with 95 % bootstraps over windows. `enformer`: a tower '
+  "and transformer of Enformer's family (sizes ours); `hybrid`: our backbone "
+  'behind the same tower; `filters`: it behind one layer of filters, pooled to '
+  'bins of 32 bases. All have about as many parameters, none with weights from '
+  'elsewhere. `ridge`: linear in CpG and GC at five sizes around '
   'a bin; `random_weights`: of the hybrid trunk.'
 )
 _GENOMES = {'human': ('hg38', 34), 'mouse': ('mm10', 15)}
@@ -25,7 +26,11 @@ def get_table(
 ) -> dict[str, Any]:
   """Runs, as commands, and the page they make."""
   size = 'smoke' if tier == 'smoke' else 'cpu'
-  options = {'hybrid': size, 'enformer': f'{size},enformer'}
+  options = {
+    'hybrid': size,
+    'filters': f'{size},filters',
+    'enformer': f'{size},enformer',
+  }
   steps, runs = [], {}
   for genome, (folder, num_tracks) in _GENOMES.items():
     for column, arg in options.items():
