@@ -62,6 +62,13 @@ class PlantedEnhancers:
         f'above {size}, in order, and below the reach of {self.reach} by so '
         'many'
       )
+    # Twice the bases, so that places are found by drawing them.
+    needed = 2 * size * (self.num_decoys + 1)
+    if needed > self.farthest - self.nearest:
+      raise InputError(
+        f'num_decoys {self.num_decoys}: {needed:,} bases between nearest and '
+        f'farthest are needed, there are {self.farthest - self.nearest:,}'
+      )
 
   def __call__(self) -> GeneSet:
     rng = np.random.default_rng(self.seed)

@@ -72,3 +72,5 @@ def test_distances_are_on_both_sides_and_everywhere_between():
 def test_enhancers_must_fit():
   with pytest.raises(InputError, match='farthest 9000: give distances'):
     PlantedEnhancers(farthest=9_000)
+  with pytest.raises(InputError, match='num_decoys 99: 14,400 bases'):
+    PlantedEnhancers(num_decoys=99)
