@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from backbone import memory
 
 OURS, PORT = 'jax', 'torch'
 # Of issue and paper page: of the largest.
@@ -147,7 +146,6 @@ def main(argv: list[str]) -> None:
     _write(folder)
     print('{}')
     return
-  memory.keep_memory()
   run = {OURS: _run_ours, PORT: _run_port}[what](folder)
   bases = np.load(folder / 'bases.npy')
   found = run(bases)
