@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-
 OURS, PORT = 'jax', 'torch'
 # Of issue and paper page: of the largest.
 TOLERANCE = 1e-4
