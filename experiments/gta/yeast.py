@@ -7,7 +7,7 @@ The table of all controls: python -m experiments.reproduce gta/yeast. Windows
 of 3,264 bases around start codons are read by a trunk trained from nothing,
 said in words of a language model of 264,000 parameters that was trained on
 stories, and put behind what SGD says of the gene. None of this is published;
-all settings are ours. Two cores, some 40 s a run.
+all settings are ours. About a minute a run on one core.
 """
 
 import pathlib

@@ -175,6 +175,9 @@ def test_prompts_read_once_are_those_read_now(tmp_path):
       atol=1e-5,
     )
   assert {path.suffix for path in tmp_path.iterdir()} == {'.npy'}
+  kept = _values(given, batch, made=made).value
+  other = {**batch, 'prompt_states': -batch['prompt_states']}
+  assert not np.allclose(kept, _values(given, other, made=made).value)
 
 
 def test_prompts_are_kept_by_the_weights_that_read_them(tmp_path):
