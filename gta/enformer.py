@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from backbone.array_types import Array, Float, PRNGKey
+from backbone.nn.affine import add_bias, affine
 from backbone.nn.linear import Linear
 from backbone.nn.norm import LayerNorm
 from backbone.nn.stack import Stack
@@ -96,7 +97,7 @@ class Convolution(nnx.Module):
     y = jax.lax.conv_general_dilated(
       x, kernel, (1,), 'SAME', dimension_numbers=('NWC', 'WIO', 'NWC')
     )
-    return y + self.bias[...].astype(x.dtype)
+    return add_bias(y, self.bias[...].astype(x.dtype))
 
 
 class ConvolutionBlock(nnx.Module):
@@ -122,8 +123,8 @@ class ConvolutionBlock(nnx.Module):
     if self.mean is not None:
       scale *= jax.lax.rsqrt(self.variance[...] + _EPSILON)
       offset -= self.mean[...] * scale
-    x = gelu(x * scale.astype(x.dtype) + offset.astype(x.dtype))
-    return self.convolution(x)
+    x = affine(x, scale.astype(x.dtype), offset.astype(x.dtype))
+    return self.convolution(gelu(x))
 
 
 class SoftmaxPool(nnx.Module):

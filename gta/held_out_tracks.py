@@ -14,6 +14,7 @@ from backbone.downstream import metrics
 from backbone.train.evaluate import Context
 from backbone.train.state import split_model, to_device
 from data_pipelines.tracks.borzoi import TrackWindows
+from data_pipelines.tracks.species import Species
 
 _RESAMPLES = 1_000
 _C, _G = 1, 2
@@ -34,33 +35,40 @@ class HeldOutTracks:
   penalty: float = 1.0
 
   def rows(self, context: Context) -> list[dict[str, Any]]:
-    """A row for each assay: trained, with random weights, and the ridge."""
-    data: TrackWindows = context.data
-    _, target = data.windows(self.split)
-    predicted = {
-      'trained': _predict(context, context.model, self.split),
-      'random_weights': _predict(context, context.random_model, self.split),
-      'ridge': np.expm1(self._ridge(data)),
+    """Of each genome and assay: trained, with random weights, and the ridge."""
+    data: Species = context.data
+    models = {
+      'trained': context.model,
+      'random_weights': context.random_model,
     }
-    assays = np.array([name.split(':')[0] for name in data.tracks])
+    predicted = {
+      column: _predict(context, model, self.split)
+      for column, model in models.items()
+    }
     rows = []
-    for assay in np.unique(assays).tolist():
-      of_assay = assays == assay
-      for column, values in predicted.items():
-        value, low, high = _score(target[..., of_assay], values[..., of_assay])
-        rows.append(
-          {
-            'table': 'held_out_tracks',
-            'task': assay,
-            'split': self.split,
-            'metric': 'pearson',
-            'column': column,
-            'seed': context.seed,
-            'value': value,
-            'low': low,
-            'high': high,
-          }
-        )
+    for genome, windows in data.genomes.items():
+      _, target = windows.windows(self.split)
+      of_genome = {
+        column: found[genome][..., data.tracks[genome]]
+        for column, found in predicted.items()
+      }
+      of_genome['ridge'] = np.expm1(self._ridge(windows))
+      assays = np.array([name.split(':')[0] for name in windows.tracks])
+      for assay in np.unique(assays).tolist():
+        chosen = assays == assay
+        for column, values in of_genome.items():
+          score = _score(target[..., chosen], values[..., chosen])
+          rows.append(
+            {
+              'table': 'held_out_tracks',
+              'task': f'{genome}, {assay}',
+              'split': self.split,
+              'metric': 'pearson',
+              'column': column,
+              'seed': context.seed,
+              **dict(zip(('value', 'low', 'high'), score, strict=True)),
+            }
+          )
     return rows
 
   def _ridge(self, data: TrackWindows) -> Float[np.ndarray, 'w m t']:
@@ -98,21 +106,24 @@ class HeldOutTracks:
 
 def _predict(
   context: Context, model: nnx.Module, split: str
-) -> Float[np.ndarray, 'w m t']:
+) -> dict[str, Float[np.ndarray, 'w m t']]:
+  """All tracks along the windows of each genome."""
   graph, params = split_model(model)
   predict = jax.jit(
     lambda params, batch: context.objective.predict(
       nnx.merge(graph, params), batch
     )
   )
-  found = []
-  ((_, batches),) = context.data.evaluation(split)
+  found = {}
   with jax.set_mesh(context.mesh):
-    for batch in batches:
-      is_real = batch['weight'][:, 0] > 0
-      made = np.asarray(predict(params, to_device(batch, context.mesh)))
-      found.append(made[is_real])
-  return np.concatenate(found)
+    for genome, batches in context.data.evaluation(split):
+      made = []
+      for batch in batches:
+        is_real = batch['weight'][:, 0] > 0
+        values = predict(params, to_device(batch, context.mesh))
+        made.append(np.asarray(values)[is_real])
+      found[genome] = np.concatenate(made)
+  return found
 
 
 def _score(

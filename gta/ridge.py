@@ -11,10 +11,13 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from data_pipelines import central_dogma, records
+from data_pipelines.errors import InputError
 from data_pipelines.genes.dataset import GeneWindows
 from data_pipelines.genes.gene import cut
 
-Features = Literal['codons', 'upstream', 'words', 'codons_and_words']
+Features = Literal[
+  'codons', 'upstream', 'words', 'codons_and_words', 'sections'
+]
 
 _PENALTIES = (1e-1, 1e0, 1e1, 1e2, 1e3, 1e4, 1e5)
 
@@ -24,8 +27,9 @@ class RidgeOnCounts:
   """Fits the genes that train, the penalty chosen on validation.
 
   Attributes:
-    features: Frequencies of codons in the CDS, counts of k-mers upstream, or
-      weighed words (TF-IDF) of the text.
+    features: Frequencies of codons in the CDS, counts of k-mers upstream,
+      weighed words (TF-IDF) of the text, or features that were computed before
+      (`data.features`): their mean over sections, and the two in the middle.
     k: Bases of a k-mer.
     upstream: Bases before the anchor.
   """
@@ -58,8 +62,8 @@ class RidgeOnCounts:
   def _features(self, data: GeneWindows, is_train: np.ndarray):
     parts = []
     if self.features != 'words':
-      count = self._upstream if self.features == 'upstream' else _codons
-      counts = count(data)
+      count = {'upstream': self._upstream, 'sections': _sections}
+      counts = count.get(self.features, _codons)(data)
       parts.append(StandardScaler().fit(counts[is_train]).transform(counts))
     if self.features in ('words', 'codons_and_words'):
       texts = np.array([gene.text for gene in data.found.genes])
@@ -89,4 +93,18 @@ def _codons(data: GeneWindows) -> Float[np.ndarray, 'e _']:
     coding = genes.coding_sequence(gene)
     counts = central_dogma.codon_counts(coding[: coding.size // 3 * 3])
     rows.append(counts / max(counts.sum(), 1))
+  return np.stack(rows)
+
+
+def _sections(data: GeneWindows) -> Float[np.ndarray, 'e _']:
+  """The mean of all sections, and those on either side of the anchor."""
+  if data.features is None:
+    raise InputError('features of sections: give data.features')
+  rows = []
+  for gene in data.found.genes:
+    window = cut(data.found, gene, data.before, data.after)
+    found = data.features.of(window.sequence, gene.name).astype(np.float32)
+    middle = len(found) // 2
+    near = found[middle - 1 : middle + 1]
+    rows.append(np.concatenate([found.mean(0), *near]))
   return np.stack(rows)

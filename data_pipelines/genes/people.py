@@ -1,14 +1,18 @@
 """Expression of the same genes in many people: BED files of fastQTL."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from data_pipelines.errors import InputError
+from data_pipelines.genes.gene import Gene, GeneSet
+from data_pipelines.genes.text import without_expression
+from data_pipelines.readers import fasta
 from data_pipelines.readers.compressed import open_text
+from data_pipelines.tasks import table
 
 _FIXED = 4
 
@@ -89,3 +93,80 @@ def read_bed(
   return PeopleExpression(
     genes, contigs, np.array(anchors), people, np.array(values)
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class MeanOfPeople:
+  """Genes with the mean over people of log(1 + expression).
+
+  The values of a model across genes; normalised ones have the same mean for
+  every gene, and are refused.
+
+  Attributes:
+    genome: FASTA, plain or gzip.
+    expression: BED file of `read_bed`, such as RPKM or TPM of Geuvadis.
+    starts: CSV with the columns gene, strand and, if `cluster_column` names
+      one, cluster; genes that it does not have are left out, and counted.
+    cluster_column: Similar genes have the same; '' if there is none.
+    texts: What is written of each gene, by name; None is nothing.
+  """
+
+  genome: str
+  expression: str
+  starts: str
+  cluster_column: str = ''
+  texts: Callable[[], Mapping[str, str]] | None = None
+
+  def __call__(self) -> GeneSet:
+    contigs = {
+      name: contig.sequence
+      for name, contig in fasta.read_genome(Path(self.genome)).items()
+    }
+    lengths = [(name, bases.size) for name, bases in contigs.items()]
+    found = read_bed(self.expression, lengths)
+    if found.values.min() < 0:
+      raise InputError(
+        f'{self.expression}: has values below 0, as normalised ones do; their '
+        'mean says nothing of a gene. Give RPKM or TPM'
+      )
+    strands = self._strands()
+    texts = self.texts() if self.texts else {}
+    genes, left_out = [], 0
+    for row, name in enumerate(found.genes):
+      if name not in strands:
+        left_out += 1
+        continue
+      if self.texts and name not in texts:
+        raise InputError(
+          f'{self.expression}: gene {name} has no text; give one'
+        )
+      strand, cluster = strands[name]
+      genes.append(
+        Gene(
+          name=name,
+          contig=found.contigs[row],
+          anchor=int(found.anchors[row]),
+          strand=strand,
+          value=float(np.log1p(found.values[row]).mean()),
+          text=without_expression(texts.get(name, '')),
+          cluster=cluster,
+        )
+      )
+    if not genes:
+      raise InputError(
+        f'{self.starts}: no gene of {self.expression} is in it; name genes '
+        'alike'
+      )
+    notes = f'{left_out:,} genes left out: {Path(self.starts).name} lacks them'
+    return GeneSet(contigs, genes, notes=(notes,) if left_out else ())
+
+  def _strands(self) -> dict[str, tuple[int, str]]:
+    """Strand and cluster of each gene."""
+    cluster = self.cluster_column or 'gene'
+    return {
+      row.text('gene'): (
+        -1 if row.choice('strand', ('+', '-', '1', '-1'))[0] == '-' else 1,
+        row.text(cluster),
+      )
+      for row in table.read(self.starts, ('gene', 'strand', cluster))
+    }

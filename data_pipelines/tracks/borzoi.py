@@ -6,7 +6,6 @@ lie in the middle of a window; crop_bp bases on either side have none.
 
 import dataclasses
 import functools
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from data_pipelines import central_dogma
-from data_pipelines.endless import Batch, EndlessBatches, local_rows
+from data_pipelines.endless import Batch
 from data_pipelines.errors import InputError
 from data_pipelines.readers import tfrecord
 from data_pipelines.tasks import table
@@ -29,23 +28,19 @@ _COLUMNS = ('identifier', 'strand_pair', 'description')
 
 @dataclasses.dataclass(frozen=True)
 class TrackWindows:
-  """Windows of one genome, and how they become batches.
+  """Windows of one genome.
 
   Attributes:
     path: The folder.
     assays: Beginnings of the descriptions of the tracks that are read, before
       their first colon; () reads all.
-    batch_size: Windows in a batch, over all processes.
-    seed: Of order and strands.
-    both_strands: Whether training reads a window on a strand drawn for it,
-      tracks of strands swapped.
+    flank: Bases that batches have on either side of those with tracks; None is
+      all that there are.
   """
 
   path: str
   assays: tuple[str, ...] = ()
-  batch_size: int = 2
-  seed: int = 0
-  both_strands: bool = True
+  flank: int | None = None
 
   @functools.cached_property
   def sizes(self) -> Mapping[str, Any]:
@@ -102,9 +97,23 @@ class TrackWindows:
     if missing := sorted(set(pairs) - place.keys()):
       raise InputError(
         f'{self.path}/targets.txt: strand_pair {missing[0]} is no track that '
-        'is read; read the assays of both, or set both_strands to False'
+        'is read; read the assays of both, or set data.both_strands to False'
       )
     return np.array([place[pair] for pair in pairs])
+
+  @functools.cached_property
+  def _read_bases(self) -> slice:
+    """Those of a window that batches have."""
+    length = self.sizes['seq_length']
+    inside = self.sizes['target_length'] * self.sizes['pool_width']
+    there = (length - inside) // 2
+    flank = there if self.flank is None else self.flank
+    if not 0 <= flank <= there:
+      raise InputError(
+        f'{self.path}: flank={flank}, windows have {there} bases on either '
+        'side of their tracks; give at most as many'
+      )
+    return slice(there - flank, length - there + flank)
 
   def windows(
     self, split: str
@@ -139,59 +148,16 @@ class TrackWindows:
         targets.append(target[:, self._chosen].astype(np.float32))
     return np.stack(sequences), np.stack(targets)
 
-  def manifest_hash(self) -> str:
-    """Of every window that is read."""
-    digest = hashlib.sha256('\n'.join(self.tracks).encode())
-    for split in ('train', 'validation'):
-      for array in self.windows(split):
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-  def train(
-    self, *, process_id: int = 0, num_processes: int = 1
-  ) -> EndlessBatches:
-    """Endless batches of training windows: this process's rows of each."""
-    return EndlessBatches(
-      self._training_batch,
-      len(self.windows('train')[0]),
-      self.batch_size,
-      local_rows(self.batch_size, process_id, num_processes),
-      self.seed,
-    )
-
-  def _training_batch(
-    self, epoch: Int[np.ndarray, 'b'], index: Int[np.ndarray, 'b']
-  ) -> Batch:
-    """Windows on strands that are drawn for each in each epoch."""
-    is_reverse = [
-      np.random.default_rng([self.seed, *pair]).random() < 0.5
-      for pair in zip(epoch.tolist(), index.tolist(), strict=True)
-    ]
-    return self.batch('train', index, np.array(is_reverse) & self.both_strands)
-
-  def evaluation(
-    self,
-    split: str = 'validation',
-    *,
-    max_rows: int | None = None,
-    process_id: int = 0,
-    num_processes: int = 1,
-  ) -> list[tuple[str, list[Batch]]]:
-    """The windows of a split in order, at most `max_rows` of them."""
-    rows = local_rows(self.batch_size, process_id, num_processes)
-    number = len(self.windows(split)[0])
-    number = number if max_rows is None else min(max_rows, number)
-    order = np.arange(-(-number // self.batch_size) * self.batch_size)
-    order[number:] = -1
-    return [
-      (
-        split,
-        [
-          self.batch(split, order[first + rows.start : first + rows.stop])
-          for first in range(0, order.size, self.batch_size)
-        ],
+  @functools.cached_property
+  def means(self) -> Float[np.ndarray, 't']:
+    """Of log(1 + coverage) of each track, over the windows that train."""
+    found = np.log1p(self.windows('train')[1]).mean((0, 1))
+    if (empty := np.flatnonzero(found <= 0)).size:
+      raise InputError(
+        f'{self.path}: no coverage of {self.tracks[empty[0]]} in any window '
+        'that trains; leave it out'
       )
-    ]
+    return found
 
   def batch(
     self,
@@ -199,14 +165,19 @@ class TrackWindows:
     index: Int[np.ndarray, '_'],
     is_reverse: np.ndarray | None = None,
   ) -> Batch:
-    """Windows of these numbers; below 0 is none.
+    """Windows of these numbers.
+
+    Args:
+      split: Theirs.
+      index: Of each row.
+      is_reverse: Which rows are read on the other strand, tracks of strands
+        swapped; None is none of them.
 
     Returns:
-      sequence, segment_ids and positions [B, N]; target [B, M, T], weight
-      [B, 1].
+      sequence, segment_ids and positions [B, N]; target [B, M, T].
     """
     sequences, targets = self.windows(split)
-    sequence, target = sequences[index], targets[index]
+    sequence, target = sequences[index][:, self._read_bases], targets[index]
     for row in np.flatnonzero([] if is_reverse is None else is_reverse):
       sequence[row] = central_dogma.reverse_complement(sequence[row])
       target[row] = target[row, ::-1][:, self._opposite]
@@ -216,7 +187,6 @@ class TrackWindows:
       'segment_ids': np.ones(shape, np.int32),
       'positions': np.broadcast_to(np.arange(shape[1], dtype=np.int32), shape),
       'target': target,
-      'weight': (index >= 0).astype(np.float32)[:, None],
     }
 
 

@@ -1,17 +1,19 @@
 """Tracks along windows (CAGE, DNase, RNA), in the format of Borzoi.
 
   python -m experiments.run --config=experiments/gta/tracks.py:cpu \
-      --workdir=W --config.data.path=DIR --config.objective.num_tracks=T
+      --workdir=W --config.data.genomes.human.path=HUMAN \
+      --config.data.genomes.mouse.path=MOUSE
 
-DIR has targets.txt, statistics.json and tfrecords; T is the number of its
-tracks that are read (--config.data.assays). Trunks of about as many parameters,
-all trained from nothing (sizes ours):
+Each folder has targets.txt, statistics.json and tfrecords; num_tracks is the
+number of tracks that are read of both. One trunk learns both genomes, as
+Enformer did. Trunks of about as many parameters, all trained from nothing
+(sizes and settings ours):
 
   :cpu            Enformer's tower (doi:10.1038/s41592-021-01252-x), and our
-                  hybrid backbone over its 1,024 vectors of 128 bases
+                  hybrid backbone over its 640 vectors of 128 bases
   :cpu,enformer   the same tower, and Enformer's transformer
   :cpu,filters    filters, the largest answers of 32 bases, and our backbone
-                  over 4,096 bins
+                  over 2,560 bins
 
 The table: python -m experiments.reproduce gta/tracks.
 """
@@ -23,6 +25,7 @@ from ml_collections import ConfigDict
 from experiments import common
 
 _SIZES = ('cpu', 'smoke')
+_FLANK, _TARGETS = 8_192, 65_536
 
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
@@ -32,10 +35,15 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   config = ConfigDict()
   config.title = f'GTA, tracks, {arg}'
   config.seed = 0
-  config.data = {
+  windows = {
     'name': 'data_pipelines.tracks.borzoi:TrackWindows',
     'path': '',
     'assays': ('DNASE', 'CAGE'),
+    'flank': _FLANK,
+  }
+  config.data = {
+    'name': 'data_pipelines.tracks.species:Species',
+    'genomes': {'human': windows, 'mouse': dict(windows)},
     'batch_size': 1,
     'seed': 0,
     'both_strands': True,
@@ -43,7 +51,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   config.objective = {
     'name': 'gta.tracks:Tracks',
     'trunk': _TRUNKS[chosen[-1]]() if chosen else _hybrid(),
-    'num_tracks': 34,
+    'num_tracks': 49,
   }
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',
@@ -86,8 +94,9 @@ def _enformer(num_layers: int = 3) -> dict[str, Any]:
     'name': 'gta.tracks:EnformerTrunk',
     'config': {
       'name': 'gta.enformer:EnformerConfig',
-      'num_bases': 131_072,
+      'num_bases': _TARGETS + 2 * _FLANK,
       'width': 128,
+      'num_targets': 1,
       'tower': (64, 72, 88, 96, 112, 128),
       'num_layers': num_layers,
       'num_heads': 4,

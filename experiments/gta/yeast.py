@@ -15,18 +15,8 @@ import pathlib
 from ml_collections import ConfigDict
 
 from experiments import common
+from experiments.gta import controls
 
-# Changes of the whole model, one each.
-CONTROLS = (
-  'no_llm',
-  'random_llm',
-  'attention',
-  'linear',
-  'random_prototypes',
-  'no_prompt',
-  'shuffled_prompt',
-  'text_only',
-)
 _SIZES = ('cpu', 'smoke')
 _BEFORE, _AFTER, _SECTION, _BIN = 384, 2_880, 192, 24
 
@@ -34,7 +24,7 @@ _BEFORE, _AFTER, _SECTION, _BIN = 384, 2_880, 192, 24
 def get_config(arg: str = 'cpu') -> ConfigDict:
   name, *options = arg.split(',')
   size = common.choose(name, _SIZES, 'cpu')
-  options = [common.choose(option, CONTROLS) for option in options]
+  options = [common.choose(option, controls.CONTROLS) for option in options]
   config = ConfigDict()
   config.title = f'GTA, yeast, {arg}'
   config.seed = 0
@@ -128,7 +118,8 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   if not options:
     pictures = {'name': 'gta.gene_pictures:GenePictures', 'number': 2}
     config.tables.pictures = pictures
-  _change(config, options)
+  for option in options:
+    controls.change(config, option)
   if size == 'smoke':
     config.data.update(batch_size=4)
     config.train.update(steps=2, log_every=1, evaluate_every=2, evaluate_rows=4)
@@ -148,25 +139,3 @@ def point_at(folder: str, language: str) -> dict[str, str]:
     'objective.language.weights': str(words / 'stories260K.bin'),
     'data.prompt_reader.language.weights': str(words / 'stories260K.bin'),
   }
-
-
-def _change(config: ConfigDict, options: list[str]) -> None:
-  model = config.objective.model
-  for option in options:
-    if option == 'no_llm':
-      model.between = 'nothing'
-    elif option == 'attention':
-      model.between = 'attention'
-    elif option == 'random_llm':
-      config.objective.language.is_random = True
-      config.data.prompt_reader.language.is_random = True
-    elif option == 'linear':
-      model.alignment.aligner = 'linear'
-    elif option == 'random_prototypes':
-      model.alignment.prototypes = 'random'
-    elif option == 'no_prompt':
-      config.data.prompt = 'none'
-    elif option == 'shuffled_prompt':
-      config.data.prompt = 'shuffled'
-    elif option == 'text_only':
-      model.has_sections = False

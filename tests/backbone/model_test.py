@@ -11,6 +11,7 @@ from flax import nnx
 
 from backbone import sharding
 from backbone.model import PRESETS, Backbone, BackboneConfig, preset
+from backbone.nn.affine import add_bias, affine
 from backbone.nn.convolution import ShortConvolution, largest, shift
 from backbone.nn.norm import RMSNorm, l2_normalize
 from tests.tolerance import assert_close
@@ -239,3 +240,21 @@ def test_attention_masks_are_not_stored():
     return run.compile().memory_analysis().temp_size_in_bytes
 
   assert memory(2_048) / memory(1_024) < 2.1
+
+
+@pytest.mark.parametrize('rows', [(), (3,), (2, 5)])
+def test_channels_are_scaled_and_moved_with_the_gradients_of_plain_code(rows):
+  keys = jax.random.split(jax.random.key(0), 4)
+  x, weight = (jax.random.normal(key, (*rows, 4)) for key in keys[:2])
+  scale, offset = (jax.random.normal(key, (4,)) for key in keys[2:])
+
+  def score(scaled, moved):
+    def of(x, scale, offset):
+      return (weight * scaled(jnp.tanh(moved(x, offset)), scale, offset)).sum()
+
+    return jax.value_and_grad(of, argnums=(0, 1, 2))(x, scale, offset)
+
+  wanted = score(lambda x, s, o: x * s + o, lambda x, o: x + o)
+  np.testing.assert_allclose(score(affine, add_bias)[0], wanted[0], rtol=1e-6)
+  for one, other in zip(score(affine, add_bias)[1], wanted[1], strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -12,7 +12,7 @@ from data_pipelines import central_dogma, records
 from data_pipelines.errors import InputError
 from data_pipelines.genes.annotated import AnnotatedGenes
 from data_pipelines.genes.dataset import GeneWindows
-from data_pipelines.genes.folds import ChromosomeFold
+from data_pipelines.genes.folds import ChromosomeFold, Regions
 from data_pipelines.genes.gene import Gene, GeneSet, cut
 from data_pipelines.genes.text import (
   SGDFeatures,
@@ -283,3 +283,39 @@ def test_a_fold_needs_its_contigs():
 def test_a_gene_needs_no_cluster():
   gene = Gene('a', 'c', 0, 1, 0.0)
   assert gene.cluster == ''
+
+
+def test_regions_of_another_model_split_its_genes(tmp_path):
+  path = tmp_path / 'regions.bed'
+  path.write_text(
+    'chr0\t0\t6000\ttest\nchr1\t0\t6000\tvalid\n'
+    'chr2\t0\t6000\ttrain\nchr3\t0\t3000\ttrain\n'
+    'chr4\t0\t6000\ttrain\nchr4\t0\t6000\ttest\n'
+  )
+  genes = [
+    dataclasses.replace(gene, cluster='c' if number in (0, 2) else gene.name)
+    for number, gene in enumerate(GENES.genes)
+  ]
+  split = Regions(str(path))(dataclasses.replace(GENES, genes=genes))
+  for number, gene in enumerate(genes):
+    wanted = {'chr0': 'test', 'chr1': 'validation', 'chr2': 'train'}
+    wanted = wanted.get(gene.contig, '')
+    if gene.contig == 'chr3' and gene.anchor < 3_000:
+      wanted = 'train'
+    # Like gene 0, which is tested.
+    assert split[number] == ('' if number == 2 else wanted)
+
+
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    ('chr0\t0\t6000\tfold1\n', r':1: .*split'),
+    ('chr0\tx\t6000\ttest\n', r':1: .*start'),
+    ('chrX\t0\t6000\ttest\n', 'no gene begins in any'),
+  ],
+)
+def test_regions_that_are_none_are_one_line(tmp_path, text, message):
+  path = tmp_path / 'regions.bed'
+  path.write_text(text)
+  with pytest.raises(InputError, match=message):
+    Regions(str(path))(GENES)

@@ -180,3 +180,45 @@ def test_damaged_tables_are_refused(tmp_path, text, message):
   path.write_text(text)
   with pytest.raises(InputError, match=message):
     people.read_bed(path)
+
+
+EXPRESSION = (
+  '#Chr\tstart\tend\tID\tone\ttwo\n'
+  'chr1\t4\t5\ta\t0\t3\nchr1\t9\t10\tb\t1\t1\n'
+  'chr1\t2\t3\tc\t1\t1\n'
+)
+
+
+def _geuvadis(tmp_path, expression=EXPRESSION, starts='a,-\nb,+\n', **more):
+  (tmp_path / 'genome.fa').write_text(f'>chr1\n{GENOME}\n')
+  (tmp_path / 'table.bed').write_text(expression)
+  (tmp_path / 'starts.csv').write_text(f'gene,strand\n{starts}')
+  names = 'genome.fa', 'table.bed', 'starts.csv'
+  files = (str(tmp_path / name) for name in names)
+  return people.MeanOfPeople(*files, **more)
+
+
+def test_genes_have_the_mean_of_people(tmp_path):
+  found = _geuvadis(tmp_path, texts=lambda: {'a': 'Kinase.', 'b': 'TPM 3'})()
+  a, b = found.genes
+  assert (a.anchor, a.strand, a.text) == (4, -1, 'Kinase.')
+  assert (b.anchor, b.strand, b.text) == (9, 1, '')
+  np.testing.assert_allclose([a.value, b.value], np.log([2, 2]))
+  assert found.notes == ('1 genes left out: starts.csv lacks them',)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'expression': EXPRESSION.replace('\t3\n', '\t-3\n')}, 'below 0'),
+    ({'starts': 'x,+\n'}, 'name genes alike'),
+    ({'starts': 'a,?\n'}, r'starts\.csv:2'),
+    ({'texts': lambda: {'a': 'Kinase.'}}, 'gene b has no text'),
+    ({'expression': EXPRESSION.replace('\t9\t', '\t99\t')}, 'chr1:100'),
+  ],
+)
+def test_tables_of_people_that_cannot_be_meant_are_one_line(
+  tmp_path, changes, message
+):
+  with pytest.raises(InputError, match=message):
+    _geuvadis(tmp_path, **changes)()

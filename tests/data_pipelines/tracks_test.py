@@ -1,6 +1,8 @@
 """Windows with tracks: files, splits, strands."""
 
+import dataclasses
 import json
+import pathlib
 import struct
 import zlib
 
@@ -10,6 +12,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.errors import InputError
 from data_pipelines.tracks.borzoi import TrackWindows
+from data_pipelines.tracks.species import Species
 from tests.real_data import data_path
 
 LENGTH, BINS, TRACKS = 96, 4, 3
@@ -28,7 +31,7 @@ def _record(sequence, target):
   return struct.pack('<Q', len(content)) + b'0000' + content + b'0000'
 
 
-def _write(folder, number=5, length=LENGTH):
+def _write(folder, number=5, length=LENGTH, seed=0):
   (folder / 'tfrecords').mkdir(parents=True)
   (folder / 'targets.txt').write_text(TARGETS)
   (folder / 'statistics.json').write_text(
@@ -41,7 +44,7 @@ def _write(folder, number=5, length=LENGTH):
       }
     )
   )
-  rng = np.random.default_rng(0)
+  rng = np.random.default_rng(seed)
   for split in ('train', 'valid'):
     for file in range(2):
       records = [
@@ -61,6 +64,17 @@ def folder(tmp_path):
   return _write(tmp_path / 'windows')
 
 
+@pytest.fixture
+def both(folder, tmp_path):
+  """Two genomes, of the second one assay."""
+  other = _write(tmp_path / 'others', number=3, seed=1)
+  genomes = {
+    'human': TrackWindows(str(folder)),
+    'mouse': TrackWindows(str(other), assays=('DNASE',)),
+  }
+  return Species(genomes, batch_size=4, both_strands=False)
+
+
 def test_a_window_reads_on_both_strands(folder):
   data = TrackWindows(str(folder))
   one = data.batch('train', np.arange(3))
@@ -76,29 +90,78 @@ def test_a_window_reads_on_both_strands(folder):
   np.testing.assert_array_equal(one['sequence'], data.windows('train')[0][:3])
 
 
-def test_epochs_see_every_window_and_resume(folder):
-  data = TrackWindows(str(folder), batch_size=5, both_strands=False)
-  stream = data.train()
-  batches = [next(stream) for _ in range(4)]
-  for epoch in (batches[:2], batches[2:]):
+def test_epochs_see_every_window_of_every_genome_and_resume(both):
+  stream = both.train()
+  batches = [next(stream) for _ in range(8)]
+  every = [w.windows('train')[0] for w in both.genomes.values()]
+  for epoch in (batches[:4], batches[4:]):
     seen = np.concatenate([batch['sequence'] for batch in epoch])
-    every = data.windows('train')[0]
-    assert {x.tobytes() for x in seen} == {x.tobytes() for x in every}
-  again = data.train()
+    assert len({x.tobytes() for x in seen}) == 16
+    assert {x.tobytes() for x in seen} == {
+      x.tobytes() for y in every for x in y
+    }
+  again = both.train()
   again.set_state({'next_batch': 3})
   np.testing.assert_array_equal(next(again)['target'], batches[3]['target'])
 
 
-def test_evaluation_has_every_window_once(folder):
-  data = TrackWindows(str(folder), batch_size=4)
-  ((label, batches),) = data.evaluation('validation')
-  weight = np.concatenate([batch['weight'][:, 0] for batch in batches])
-  target = np.concatenate([batch['target'] for batch in batches])
-  assert label == 'validation'
-  np.testing.assert_array_equal(
-    target[weight > 0], data.windows('validation')[1]
+def test_strands_are_drawn_anew_in_each_epoch(both):
+  drawn = dataclasses.replace(both, both_strands=True, batch_size=16)
+  first, second = (
+    {x.tobytes() for x in next(stream)['sequence']}
+    for stream in [drawn.train()]
+    for _ in range(2)
   )
-  assert weight.sum() == 10 and weight.size == 12
+  plain = {x.tobytes() for x in next(both.train())['sequence']}
+  assert first != second and len(first | plain) > 16
+
+
+def test_a_window_has_the_tracks_of_its_genome(both):
+  assert both.num_tracks == 4
+  sets = dict(both.evaluation('validation'))
+  for name, own in (('human', [0, 1, 2]), ('mouse', [3])):
+    windows = both.genomes[name]
+    batch = {
+      key: np.concatenate([batch[key] for batch in sets[name]])
+      for key in sets[name][0]
+    }
+    is_real = batch['weight'][:, 0] > 0
+    wanted = windows.windows('validation')[1]
+    np.testing.assert_array_equal(batch['target'][is_real][..., own], wanted)
+    others = np.setdiff1d(np.arange(4), own)
+    assert not batch['target'][..., others].any()
+    assert (batch['is_track'] == np.isin(np.arange(4), own)).all()
+    assert (batch['mean'][:, others] == 1).all()
+    mean = np.log1p(windows.windows('train')[1]).mean((0, 1))
+    np.testing.assert_allclose(batch['mean'][:, own], [mean] * len(is_real))
+
+
+def test_evaluation_has_every_window_once(both):
+  sizes = [
+    (name, sum(b['weight'].sum() for b in batches), len(batches))
+    for name, batches in both.evaluation('validation')
+  ]
+  assert sizes == [('human', 10, 3), ('mouse', 6, 2)]
+  few = both.evaluation('validation', max_rows=5)
+  assert [sum(b['weight'].sum() for b in x) for _, x in few] == [5, 5]
+
+
+def test_genomes_of_other_windows_are_trained_apart(both):
+  path = pathlib.Path(both.genomes['mouse'].path) / 'statistics.json'
+  path.write_text(
+    path.read_text().replace('"pool_width": 8', '"pool_width": 4')
+  )
+  with pytest.raises(
+    InputError, match=r'others: windows of .*train them apart'
+  ):
+    both.num_tracks  # noqa: B018
+
+
+def test_a_track_without_coverage_is_named(folder):
+  data = TrackWindows(str(folder), assays=('CAGE',))
+  data.windows('train')[1][...] = 0
+  with pytest.raises(InputError, match='no coverage of CAGE:one'):
+    data.means  # noqa: B018
 
 
 def test_tracks_are_chosen_by_assay(folder):
@@ -161,3 +224,17 @@ def test_published_windows_are_read():
   cpg = (is_c & is_g).sum()
   gpc = ((sequences[:, :-1] == 2) & (sequences[:, 1:] == 1)).sum()
   assert cpg < gpc / 2
+
+
+def test_batches_have_as_much_around_their_tracks_as_is_asked_for(folder):
+  whole = TrackWindows(str(folder)).batch('train', np.arange(2))
+  # 32 bases have tracks, 32 are on either side of them.
+  data = TrackWindows(str(folder), flank=8)
+  found = data.batch('train', np.arange(2))
+  np.testing.assert_array_equal(
+    found['sequence'], whole['sequence'][:, 24 : LENGTH - 24]
+  )
+  np.testing.assert_array_equal(found['target'], whole['target'])
+  assert found['positions'].shape == found['segment_ids'].shape == (2, 48)
+  with pytest.raises(InputError, match='flank=33, windows have 32 bases'):
+    TrackWindows(str(folder), flank=33).batch('train', np.arange(2))

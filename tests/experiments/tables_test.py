@@ -24,6 +24,7 @@ ABSENT = {
   'lifecode/gue': ('gpu', 'pod'),
   'lifecode/rna_protein': ('gpu', 'pod'),
   'lifecode/ablations': ('gpu', 'pod'),
+  'gta/human': ('smoke', 'cpu', 'gpu', 'pod'),
   'vqdna/gue': ('gpu', 'pod'),
   'vqdna/tokenizers': ('gpu', 'pod'),
   'vqdna/ablations': ('gpu', 'pod'),

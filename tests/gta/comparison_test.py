@@ -9,6 +9,7 @@ import scipy.stats
 
 from backbone.downstream import metrics
 from data_pipelines.errors import InputError
+from data_pipelines.genes import features
 from data_pipelines.genes.dataset import GeneWindows
 from data_pipelines.genes.folds import ChromosomeFold
 from gta import comparison
@@ -115,10 +116,9 @@ def test_predictions_of_other_genes_are_refused(made, tmp_path):
 
 
 @pytest.mark.parametrize(
-  'features', ['codons', 'upstream', 'words', 'codons_and_words']
+  'counts', ['codons', 'upstream', 'words', 'codons_and_words']
 )
-def test_baselines_find_what_is_in_their_counts(features):
-
+def test_baselines_find_what_is_in_their_counts(counts):
   found = tiny.genes(240)
   rng = np.random.default_rng(1)
   genes = []
@@ -128,9 +128,41 @@ def test_baselines_find_what_is_in_their_counts(features):
     genes.append(dataclasses.replace(gene, value=float(is_high), text=text))
   planted = dataclasses.replace(found, genes=genes)
   data = _data(0, lambda: planted)
-  predicted = RidgeOnCounts(features)(data)
+  predicted = RidgeOnCounts(counts)(data)
   assert predicted.shape == (240,)
   is_test = data.split_of == 'test'
   truth = np.array([gene.value for gene in genes])
   correlation = np.corrcoef(predicted[is_test], truth[is_test])[0, 1]
-  assert (correlation > 0.9) == ('words' in features)
+  assert (correlation > 0.9) == ('words' in counts)
+
+
+def test_a_baseline_reads_features_that_were_computed_before(tmp_path):
+  found = tiny.genes(240)
+  rng = np.random.default_rng(1)
+  values = rng.normal(size=240)
+  genes = [
+    dataclasses.replace(gene, value=float(value))
+    for gene, value in zip(found.genes, values, strict=True)
+  ]
+  planted = dataclasses.replace(found, genes=genes)
+
+  class Told:
+    """Six sections, of which one beside the anchor knows the value."""
+
+    label, before, after, first, section_bases, rows = 't', 48, 96, 0, 24, 240
+
+    def __call__(self, sequences):
+      features = rng.normal(size=(len(sequences), 6, 4))
+      features[:, 3, 2] = values[: len(sequences)]
+      return features
+
+  features.write(tmp_path / 'features', planted, Told())
+  data = dataclasses.replace(
+    _data(0, lambda: planted),
+    features=features.WindowFeatures(str(tmp_path / 'features')),
+  )
+  is_test = data.split_of == 'test'
+  predicted = RidgeOnCounts('sections')(data)[is_test]
+  assert np.corrcoef(predicted, values[is_test])[0, 1] > 0.9
+  with pytest.raises(InputError, match=r'give data\.features'):
+    RidgeOnCounts('sections')(_data(0))

@@ -1,9 +1,11 @@
 """Expression across people from their variants."""
 
+import csv
+
 import numpy as np
 
 from data_pipelines.readers.variants import Haplotypes, Variant
-from gta.elastic_net import AcrossPeople, dosages
+from gta.elastic_net import AcrossPeople, dosages, main
 
 
 def _allele(start):
@@ -69,3 +71,64 @@ def test_a_population_is_predicted_from_the_others():
 def test_without_variants_everyone_is_alike():
   predicted = AcrossPeople()(np.zeros((10, 0)), np.arange(10.0))
   assert (predicted == 4.5).all()
+
+
+def _files(tmp_path, number=100):
+  """A VCF of ten variants, of which the fourth acts on one gene of two."""
+  rng = np.random.default_rng(0)
+  genome = rng.choice([*'ACGT'], 2_000)
+  (tmp_path / 'genome.fa').write_text(f'>c\n{"".join(genome)}\n')
+  names = [f'p{i}' for i in range(number)]
+  carried = rng.random((10, number, 2)) < 0.3
+  lines = [
+    '##fileformat=VCFv4.2',
+    '##contig=<ID=c,length=2000>',
+    '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">',
+    '#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\t'
+    + '\t'.join(names),
+  ]
+  for row, both in enumerate(carried.astype(int).tolist()):
+    at = 100 * (row + 1)
+    ref = genome[at - 1]
+    alt = 'A' if ref != 'A' else 'C'
+    calls = [f'{one}|{other}' for one, other in both]
+    lines.append(
+      '\t'.join(['c', str(at), '.', ref, alt, '.', '.', '.', 'GT', *calls])
+    )
+  (tmp_path / 'people.vcf').write_text('\n'.join(lines) + '\n')
+  acts = carried[3].sum(-1) + 0.3 * rng.normal(size=number)
+  rows = {'near': (420, acts), 'none': (420, rng.normal(size=number))}
+  # In another order than that of the VCF.
+  order = np.arange(number)[::-1]
+  text = '\t'.join(['#Chr', 'start', 'end', 'ID', *(names[i] for i in order)])
+  for gene, (at, values) in rows.items():
+    given = [f'{values[i]:.4f}' for i in order]
+    text += '\n' + '\t'.join(['c', str(at), str(at + 1), gene, *given])
+  (tmp_path / 'table.bed').write_text(text + '\n')
+  files = {
+    'genome': 'genome.fa',
+    'expression': 'table.bed',
+    'variants': 'people.vcf',
+    'out': 'out.csv',
+  }
+  return [f'--{name}={tmp_path / file}' for name, file in files.items()]
+
+
+def test_the_command_says_how_well_people_are_told_apart(tmp_path, capsys):
+  assert main([*_files(tmp_path), '--reach=150']) == 0
+  with (tmp_path / 'out.csv').open(newline='') as file:
+    rows = {row['gene']: row for row in csv.DictReader(file)}
+  # 271 to 570 has three variants.
+  assert rows['near']['variants'] == '3' and rows['near']['people'] == '100'
+  assert float(rows['near']['pearson']) > 0.8
+  assert abs(float(rows['none']['pearson'])) < 0.35
+  assert '2 genes, 100 people' in capsys.readouterr().out
+
+
+def test_people_without_expression_are_one_line(tmp_path, capsys):
+  arguments = _files(tmp_path)
+  table = tmp_path / 'table.bed'
+  table.write_text(table.read_text().replace('p7\t', 'q7\t'))
+  assert main(arguments) == 2
+  assert 'no column of p7' in capsys.readouterr().err
+  assert not (tmp_path / 'out.csv').exists()

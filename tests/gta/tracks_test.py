@@ -41,6 +41,9 @@ def make_batch():
     'segment_ids': segment_ids,
     'positions': np.tile(np.arange(LENGTH, dtype=np.int32), (8, 1)),
     'target': rng.gamma(1, 1, (8, 8, 3)).astype(np.float32),
+    # The last track is of another genome than half of the windows.
+    'is_track': np.arange(3) < np.array([[3], [2]] * 4),
+    'mean': rng.uniform(0.5, 2, (8, 3)).astype(np.float32),
     'weight': np.ones((8, 1), np.float32),
   }
 
@@ -135,3 +138,27 @@ def test_scores_are_means_of_correlations():
   ]
   np.testing.assert_allclose(value, np.mean(wanted), atol=1e-6)
   assert low <= value <= high
+
+
+def test_a_deviance_is_of_logarithms_and_of_tracks_that_are_there():
+  objective = Tracks(EnformerTrunk(ENFORMER), num_tracks=3, target_bin=BIN)
+  batch = jax.tree.map(jnp.asarray, make_batch())
+  model, _ = objective.init(jax.random.key(0))
+
+  def loss(target):
+    given = {**batch, 'target': target}
+    key = jax.random.key(0)
+    return float(objective.loss(model, (), given, key, train=True)[0])
+
+  found = objective.predict(model, batch)
+  is_track = batch['is_track'][:, None]
+  assert abs(loss(found)) < 1e-5
+  # What is no track of a window may be anything.
+  assert abs(loss(jnp.where(is_track, found, 9.0))) < 1e-5
+  # Written out for one bin of one track.
+  target = found.at[1, 4, 1].add(1.0)
+  mean = batch['mean'][1, 1]
+  x, y = (jnp.log1p(values[1, 4, 1]) / mean for values in (found, target))
+  share = mean / batch['mean'][1, :2].sum()
+  wanted = share * (x - y - y * jnp.log(x / y)) / (8 * 8)
+  np.testing.assert_allclose(loss(target), wanted, rtol=1e-3)

@@ -8,7 +8,8 @@ nothing of it is of yeast, so that no published value stands beside ours.
 import pathlib
 from typing import Any
 
-from experiments.gta import yeast
+from experiments.gta import controls, yeast
+from experiments.tables.gta import folds
 
 _NOTE = (
   'Genes of S. cerevisiae with a measured mRNA (log10(1 + TPM)), in folds of '
@@ -34,112 +35,40 @@ _BASELINES = {
   'ridge_words': 'words',
   'ridge_codons_and_words': 'codons_and_words',
 }
-_DIFFERENCES = (
-  ('gta', 'no_llm', 'language model and text'),
-  ('no_prompt', 'no_llm', 'language model, without text'),
-  ('gta', 'random_llm', 'what the language model learnt'),
-  ('gta', 'attention', 'language model instead of a trained layer'),
-  ('gta', 'no_prompt', 'text'),
-  ('gta', 'shuffled_prompt', 'the right text'),
-  ('gta', 'text_only', 'sequence'),
-  ('gta', 'linear', 'attention to prototypes'),
-  ('gta', 'random_prototypes', 'words as prototypes'),
-  ('gta', 'ridge_codons', 'beside codons alone'),
-  ('gta', 'ridge_codons_and_words', 'beside codons and words'),
-)
 
 
 def get_table(
   data: pathlib.Path, out: pathlib.Path, tier: str
 ) -> dict[str, Any]:
   """Runs, as commands, and the page they make."""
-  size = 'smoke' if tier == 'smoke' else 'cpu'
-  folds = range(2 if tier == 'smoke' else 5)
-  columns = {'gta': (), **{control: (control,) for control in yeast.CONTROLS}}
-  if tier == 'smoke':
-    columns = {name: columns[name] for name in ('gta', 'no_llm')}
+  is_smoke = tier == 'smoke'
+  size = 'smoke' if is_smoke else 'cpu'
   files = {
     **yeast.point_at(
       str(data / 'yeast_s288c'), str(data / 'tiny_lm_stories260k')
     ),
     'data.prompt_reader.folder': str(out / 'prompts'),
-    'data.split.num_folds': len(folds),
   }
-  config = yeast.get_config(size)
-  genes = {**config.data.to_dict(), 'tokenizer': None, 'prompt_reader': None}
-  genes['genes'] = {
-    **genes['genes'],
-    'genome': files['data.genes.genome'],
-    'annotation': files['data.genes.annotation'],
-    'measured': files['data.genes.measured'],
-    'texts': {
-      **genes['genes']['texts'],
-      'path': files['data.genes.texts.path'],
-    },
-  }
-  known = set(columns) | set(_BASELINES)
+  found = folds.table(
+    out,
+    'experiments/gta/yeast.py',
+    yeast.get_config(size),
+    size,
+    ('gta', 'no_llm') if is_smoke else ('gta', *controls.CONTROLS),
+    _BASELINES,
+    files,
+    num_folds=2 if is_smoke else 5,
+  )
   return {
-    'steps': [
-      _run(out, ','.join((size, *options)), name, fold, files)
-      for fold in folds
-      for name, options in columns.items()
-    ],
+    **found,
     'needs': [
       (pathlib.Path(path), 'the table reads it')
       for key, path in files.items()
       if key.startswith(('data.genes', 'data.tokenizer', 'objective.'))
     ],
     'page': {
-      'name': 'gta.comparison:Comparison',
+      **found['page'],
       'title': 'GTA: yeast, genes of held-out chromosomes',
       'note': _NOTE,
-      'data': [
-        {
-          **genes,
-          'split': {
-            **genes['split'],
-            'fold': fold,
-            'num_folds': len(folds),
-          },
-        }
-        for fold in folds
-      ],
-      'runs': {
-        name: [str(_folder(out, name, fold)) for fold in folds]
-        for name in columns
-      },
-      'baselines': {
-        name: {'name': 'gta.ridge:RidgeOnCounts', 'features': features}
-        for name, features in _BASELINES.items()
-      },
-      'differences': [
-        difference
-        for difference in _DIFFERENCES
-        if set(difference[:2]) <= known
-      ],
     },
-  }
-
-
-def _folder(out: pathlib.Path, name: str, fold: int) -> pathlib.Path:
-  return out / 'runs' / f'gta-{name}-{fold}'
-
-
-def _run(
-  out: pathlib.Path,
-  arg: str,
-  name: str,
-  fold: int,
-  files: dict[str, Any],
-) -> dict[str, Any]:
-  workdir = _folder(out, name, fold)
-  changes = {**files, 'data.split.fold': fold}
-  return {
-    'module': 'experiments.run',
-    'arguments': [
-      f'--config=experiments/gta/yeast.py:{arg}',
-      f'--workdir={workdir}',
-      *(f'--config.{key}={value}' for key, value in changes.items()),
-    ],
-    'creates': f'runs/{workdir.name}/finished.json',
   }
