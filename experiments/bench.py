@@ -66,7 +66,9 @@ def main(argv: list[str]) -> int:
         _objective(options),
         options.rows,
         options.bases,
-        bench_fit.genes(options.rows) if options.language else None,
+        bench_fit.genes(options.language, options.rows)
+        if options.language
+        else None,
       )
     ]
     print(bench_fit.format_measured(rows[0]), flush=True)

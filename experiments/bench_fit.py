@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import jax
 from flax import nnx
+from ml_collections import ConfigDict
 
 from backbone import sharding
 from backbone.array_types import PyTree
@@ -17,11 +18,6 @@ from backbone.kernels import estimate
 from backbone.model import preset
 from backbone.train.objective import Objective
 from experiments import bench_step, command_line, common
-from gta.alignment import AlignmentConfig
-from gta.language.frozen import Frozen as FrozenLanguage
-from gta.model import GTAConfig
-from gta.objective import Expression
-from gta.trunk import CachedConfig
 from lifecode.model import LifeCodeConfig
 from lifecode.objective import pretrain
 from lifecode.teacher import esm2
@@ -30,8 +26,6 @@ from lifecode.tokenizers import ConvMerge
 from lifecode.tokenizers.interface import CODON
 from vqdna.objective import VocabularyLearning
 from vqdna.vocabulary import Frozen, state_of
-
-_SECTIONS, _SECTION, _PROMPT = 112, 1_024, 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,32 +110,30 @@ def everything(size: str, teacher: str) -> Objective:
 
 
 def aligned(language: str) -> Objective:
-  """GTA on cached features of Enformer, 112 sections of 1,024 bases."""
-  features = CachedConfig()
-  model = GTAConfig(
-    trunk=features,
-    alignment=AlignmentConfig(feature_width=features.width, width=1_024),
-    section_bins=1,
-    section_bases=_SECTION,
-    before=_SECTIONS * _SECTION // 2,
-  )
-  return Expression(
-    model, FrozenLanguage(language, dtype='bfloat16'), _SECTIONS * _SECTION
-  )
+  """GTA at a size of experiments/gta/human.py, of random weights."""
+  objective = _human(language).objective.to_dict()
+  objective['language']['weights'] = language
+  return common.build(objective, 'config.objective')
 
 
-def genes(rows: int) -> dict[str, jax.ShapeDtypeStruct]:
-  """A batch of `aligned`, with prompts of 256 tokens."""
-  features = CachedConfig().width
+def genes(language: str, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
+  """A batch of `aligned`."""
+  config = _human(language)
+  model, prompt = config.objective.model, config.data.max_prompt
+  sections = config.objective.window // model.section_bases
   shapes = {
-    'features': ((rows, _SECTIONS, features), 'bfloat16'),
-    'segment_ids': ((rows, _SECTIONS), 'int32'),
-    'prompt': ((rows, _PROMPT), 'int32'),
-    'is_prompt': ((rows, _PROMPT), 'bool'),
+    'features': ((rows, sections, model.trunk.width), 'bfloat16'),
+    'segment_ids': ((rows, sections), 'int32'),
+    'prompt': ((rows, prompt), 'int32'),
+    'is_prompt': ((rows, prompt), 'bool'),
     'value': ((rows, 1), 'float32'),
     'weight': ((rows, 1), 'float32'),
   }
   return {k: jax.ShapeDtypeStruct(*given) for k, given in shapes.items()}
+
+
+def _human(language: str) -> ConfigDict:
+  return command_line.load_config('experiments/gta/human.py', language)
 
 
 def measure(
@@ -173,7 +165,8 @@ def measure(
     'of_a_row': (
       f'{CODON * tokens:,} bases'
       if batch is None
-      else f'{_SECTIONS} sections and {_PROMPT} words'
+      else f'{batch["features"].shape[1]} sections and '
+      f'{batch["prompt"].shape[1]} words'
     ),
     'parameters': bench_step.num_parameters(held.params),
     'parameters_of': {

@@ -70,7 +70,10 @@ class GenePictures:
     def run(params, aux, batch):
       model = nnx.merge(graph, params)
       found = explain(objective, model, aux, batch)
-      found['value'] = objective.predict(model, aux, batch).value
+      predicted = objective.predict(model, aux, batch)
+      found['value'] = predicted.value
+      if predicted.bound is not None:
+        found['bound'] = predicted.bound
       if has_text:
         found['words'] = weigh_words(objective, model, aux, batch)
       return found
@@ -98,15 +101,23 @@ class GenePictures:
     gene = data.found.genes[int(inputs['gene'][0])]
     size = objective.model.section_bases
     starts = np.arange(made['occlusion'].size) * size - data.before
+    num_bars = len(_METHODS) + ('bound' in made)
     figure, axes = plt.subplots(
-      len(_METHODS) + 1, figsize=(9, 6), height_ratios=[2] * 3 + [1.6]
+      num_bars + 1,
+      figsize=(9, 2 + num_bars * 4 / 3),
+      height_ratios=[*[2] * num_bars, 1.6],
     )
     for axis, (method, label) in zip(axes, _METHODS.items(), strict=False):
       axis.bar(starts, made[method], width=size, align='edge')
       axis.set_ylabel(label, fontsize='small')
+    if 'bound' in made:
+      _draw_track(axes[-2], inputs, made['bound'], data.before)
+    for axis in axes[:-1]:
       axis.set_xlim(starts[0], starts[-1] + size)
       axis.axvline(0, color='0.5', linewidth=0.8)
-      _shade(axis, inputs['codon_phase'] != records.PHASE_NONE, data.before)
+      if 'codon_phase' in inputs:
+        is_coding = inputs['codon_phase'] != records.PHASE_NONE
+        _shade(axis, is_coding, data.before)
       for start, end in gene.enhancers:
         ends = sorted(
           gene.strand * (base - gene.anchor) for base in (start, end - 1)
@@ -134,6 +145,19 @@ def _shade(axis: Axes, where: Bool[np.ndarray, '_'], before: int) -> None:
     axis.axvspan(
       start - before, end - before, color='0.9', linewidth=0, zorder=0
     )
+
+
+def _draw_track(axis: Axes, inputs, predicted, before: int) -> None:
+  """Share of each bin that is bound: as predicted, and as it is known."""
+  bin_size = inputs['segment_ids'].size // predicted.size
+  starts = np.arange(predicted.size) * bin_size - before
+  if 'bound' in inputs:
+    known = inputs['bound'].reshape(predicted.size, -1).mean(1)
+    axis.fill_between(starts, known, step='post', color='0.7', label='known')
+  share = predicted / bin_size
+  axis.step(starts, share, where='post', linewidth=0.8, label='predicted')
+  axis.set_ylabel('bound', fontsize='small')
+  axis.legend(fontsize='x-small', loc='upper right')
 
 
 def _write_words(axis: Axes, data, inputs, weights) -> None:

@@ -12,8 +12,6 @@ Enformer did. Trunks of about as many parameters, all trained from nothing
   :cpu            Enformer's tower (doi:10.1038/s41592-021-01252-x), and our
                   hybrid backbone over its 640 vectors of 128 bases
   :cpu,enformer   the same tower, and Enformer's transformer
-  :cpu,filters    filters, the largest answers of 32 bases, and our backbone
-                  over 2,560 bins
 
 The table: python -m experiments.reproduce gta/tracks.
 """
@@ -31,7 +29,7 @@ _FLANK, _TARGETS = 8_192, 65_536
 def get_config(arg: str = 'cpu') -> ConfigDict:
   name, *options = arg.split(',')
   size = common.choose(name, _SIZES, 'cpu')
-  chosen = [common.choose(option, tuple(_TRUNKS)) for option in options]
+  options = [common.choose(option, ('enformer',)) for option in options]
   config = ConfigDict()
   config.title = f'GTA, tracks, {arg}'
   config.seed = 0
@@ -50,7 +48,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   }
   config.objective = {
     'name': 'gta.tracks:Tracks',
-    'trunk': _TRUNKS[chosen[-1]]() if chosen else _hybrid(),
+    'trunk': _enformer(num_layers=3) if options else _hybrid(),
     'num_tracks': 49,
   }
   config.optimizer = {
@@ -75,21 +73,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   return config
 
 
-def _filters() -> dict[str, Any]:
-  return {
-    'name': 'gta.trunk:TrunkConfig',
-    'filters': 128,
-    'size': 15,
-    'stride': 2,
-    'bin_size': 32,
-    'pool': 'maximum',
-    'width': 128,
-    'reads_phase': False,
-    'backbone': {'name': 'backbone.model:preset', 'size': '1m'},
-  }
-
-
-def _enformer(num_layers: int = 3) -> dict[str, Any]:
+def _enformer(num_layers: int) -> dict[str, Any]:
   return {
     'name': 'gta.tracks:EnformerTrunk',
     'config': {
@@ -114,6 +98,3 @@ def _hybrid() -> dict[str, Any]:
     'hidden': 144,
   }
   return {**_enformer(num_layers=0), 'backbone': backbone}
-
-
-_TRUNKS = {'enformer': _enformer, 'filters': _filters}

@@ -32,7 +32,6 @@ def test_every_experiment_has_a_smoke_run():
     ('human', 'llama3_1b'),
     ('enhancers', 'cpu,1024'),
     ('tracks', 'cpu,enformer'),
-    ('tracks', 'cpu,filters'),
   ],
 )
 def test_every_arm_can_be_built(file, arg):
@@ -61,8 +60,11 @@ def test_yeast_runs(tmp_path):
 
 
 def test_tracks_run(tmp_path):
-  folder = data_path('borzoi_windows') / 'mm10'
-  changes = {'data.path': folder, 'objective.num_tracks': 15}
+  folder = data_path('borzoi_windows')
+  changes = {
+    f'data.genomes.{genome}.path': folder / name
+    for genome, name in (('human', 'hg38'), ('mouse', 'mm10'))
+  }
   run('gta/tracks.py:smoke', tmp_path, **changes)
   assert _columns(tmp_path) == {'trained', 'random_weights', 'ridge'}
 

@@ -8,17 +8,18 @@ import pathlib
 from typing import Any
 
 _NOTE = (
-  'Windows of 131,072 bases, predicted along their middle 65,536; trained on '
-  'the split `train`, scored on `valid` once, after a fixed number of steps: '
-  'mean over the tracks of an assay of the Pearson correlation over bins of '
-  'log(1 + coverage), with 95 % bootstraps over windows. `enformer`: a tower '
-  "and transformer of Enformer's family (sizes ours); `hybrid`: our backbone "
-  'behind the same tower; `filters`: it behind one layer of filters, pooled to '
-  'bins of 32 bases. All have about as many parameters, none with weights from '
-  'elsewhere. `ridge`: linear in CpG and GC at five sizes around '
-  'a bin; `random_weights`: of the hybrid trunk.'
+  'Windows of 131,072 bases; a trunk reads the middle 81,920 of each and '
+  'predicts along the middle 65,536. It learns the windows of both genomes in '
+  'the split `train`, and is scored on `valid` once, after a fixed number of '
+  'steps: mean over the tracks of an assay of the Pearson correlation over '
+  'bins of log(1 + coverage), with 95 % bootstraps over windows. `hybrid`: '
+  "our backbone behind a tower of Enformer's family (sizes ours); "
+  '`enformer`: a transformer of that family behind the same tower. Both have '
+  'about as many parameters, none with weights from elsewhere. `ridge`: linear '
+  'in CpG and GC at five sizes around a bin, 128 to 32,768 bases, fitted to '
+  'each genome; `random_weights`: of the hybrid trunk.'
 )
-_GENOMES = {'human': ('hg38', 34), 'mouse': ('mm10', 15)}
+_GENOMES = {'human': 'hg38', 'mouse': 'mm10'}
 
 
 def get_table(
@@ -26,40 +27,35 @@ def get_table(
 ) -> dict[str, Any]:
   """Runs, as commands, and the page they make."""
   size = 'smoke' if tier == 'smoke' else 'cpu'
-  options = {
-    'hybrid': size,
-    'filters': f'{size},filters',
-    'enformer': f'{size},enformer',
+  options = {'hybrid': size, 'enformer': f'{size},enformer'}
+  folders = {
+    genome: data / 'borzoi_windows' / folder
+    for genome, folder in _GENOMES.items()
   }
-  steps, runs = [], {}
-  for genome, (folder, num_tracks) in _GENOMES.items():
-    for column, arg in options.items():
-      workdir = out / 'runs' / f'tracks-{genome}-{column}'
-      runs.setdefault(genome, {})[column] = str(workdir)
-      steps.append(
-        {
-          'module': 'experiments.run',
-          'arguments': [
-            f'--config=experiments/gta/tracks.py:{arg}',
-            f'--workdir={workdir}',
-            f'--config.data.path={data / "borzoi_windows" / folder}',
-            f'--config.objective.num_tracks={num_tracks}',
-          ],
-          'creates': f'runs/{workdir.name}/finished.json',
-        }
-      )
+  runs = {column: out / 'runs' / f'tracks-{column}' for column in options}
   return {
-    'steps': steps,
-    'needs': [
-      (data / 'borzoi_windows' / folder, 'windows with tracks')
-      for folder, _ in _GENOMES.values()
+    'steps': [
+      {
+        'module': 'experiments.run',
+        'arguments': [
+          f'--config=experiments/gta/tracks.py:{arg}',
+          f'--workdir={runs[column]}',
+          *(
+            f'--config.data.genomes.{genome}.path={folder}'
+            for genome, folder in folders.items()
+          ),
+        ],
+        'creates': f'runs/{runs[column].name}/finished.json',
+      }
+      for column, arg in options.items()
     ],
+    'needs': [(folder, 'windows with tracks') for folder in folders.values()],
     'page': {
       'name': 'gta.run_table:RunTable',
       'title': 'GTA: tracks of held-out windows',
       'note': _NOTE,
-      'runs': runs,
-      'shared': dict.fromkeys(_GENOMES, ('ridge', 'random_weights')),
+      'runs': {'valid': {name: str(path) for name, path in runs.items()}},
+      'shared': {'valid': ('ridge', 'random_weights')},
       'split': 'validation',
     },
   }
