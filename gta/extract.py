@@ -1,10 +1,13 @@
 """Sections of genes as a frozen trunk sees them, kept as shards.
 
   python -m gta.extract --genome=FASTA --genes=CSV --weights=DIR --out=DIR
+  python -m gta.extract --genome=FASTA --genes=CSV --bins=DIR --model=NAME \
+      --bin_size=32 --section_bins=32 --out=DIR
 
-CSV has the columns gene, contig, tss (1-based), strand and value. DIR is a
-folder of Enformer's public weights. Stopped, the same command goes on; the
-result is what `data.features` of an experiment reads.
+CSV has the columns gene, contig, tss (1-based), strand and value. The first
+reads Enformer's public weights, the second what another model's own code has
+written (`saved_bins`). Stopped, the same command goes on; the result is what
+`data.features` of an experiment reads.
 """
 
 import argparse
@@ -13,7 +16,7 @@ import functools
 import hashlib
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -26,6 +29,7 @@ from data_pipelines.genes import features
 from data_pipelines.genes.tabled import TabledGenes
 from gta import enformer_sonnet, enformer_weights
 from gta.enformer import EnformerConfig
+from gta.saved_bins import SavedBins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,21 +102,36 @@ class EnformerExtractor:
     return jax.jit(run)
 
   def __call__(
-    self, sequences: UInt8[np.ndarray, 'b n']
+    self, genes: Sequence[str], sequences: UInt8[np.ndarray, 'b n']
   ) -> Float32[np.ndarray, 'b S D']:
     """Sections, 5' to 3' of the gene."""
+    del genes
     return np.asarray(self._run(self._state[1], sequences))
 
 
 def main(argv: list[str]) -> int:
   """Writes the shards; returns the exit code."""
   parser = argparse.ArgumentParser(prog='python -m gta.extract')
-  for name in ('genome', 'genes', 'weights', 'out'):
+  for name in ('genome', 'genes', 'out'):
     parser.add_argument(f'--{name}', required=True)
+  source = parser.add_mutually_exclusive_group(required=True)
+  source.add_argument('--weights', help="Enformer's")
+  source.add_argument('--bins', help='folder of GENE.npy')
+  parser.add_argument('--model', help='what made --bins, weights included')
+  parser.add_argument('--bin_size', type=int, default=128)
+  parser.add_argument('--section_bins', type=int, default=8)
   options = parser.parse_args(argv)
+  if options.bins and not options.model:
+    parser.error('--bins needs --model')
   try:
     genes = TabledGenes(options.genome, options.genes)()
-    extractor = EnformerExtractor(options.weights)
+    extractor = (
+      SavedBins(
+        options.bins, options.model, options.bin_size, options.section_bins
+      )
+      if options.bins
+      else EnformerExtractor(options.weights, options.section_bins)
+    )
     features.write(pathlib.Path(options.out), genes, extractor)
   except InputError as error:
     print(f'error: {error}', file=sys.stderr)

@@ -17,8 +17,9 @@ from backbone.array_types import (
   Scalar,
 )
 from backbone.model import Backbone, BackboneConfig
+from backbone.nn.linear import Linear
 from data_pipelines.errors import InputError
-from gta.enformer import Enformer, EnformerConfig, Head
+from gta.enformer import NUM_BASES, Enformer, EnformerConfig
 
 _EPSILON = 1e-6
 
@@ -90,7 +91,7 @@ class EnformerBins(nnx.Module):
 
   def __call__(self, batch: Batch) -> Float[Array, 'B M D']:
     is_inside = (batch['segment_ids'] > 0)[..., None]
-    bases = jax.nn.one_hot(batch['sequence'], 4) * is_inside
+    bases = jax.nn.one_hot(batch['sequence'], NUM_BASES) * is_inside
     if self.backbone is None:
       return self.enformer.features(bases)
     x = self.enformer.bins(bases)
@@ -100,7 +101,7 @@ class EnformerBins(nnx.Module):
 
 
 class TrackModel(nnx.Module):
-  """A trunk, and a positive number for every bin of every track."""
+  """A trunk, and a number for every bin of every track."""
 
   def __init__(self, trunk: Any, split: int, num_tracks: int, *, key: PRNGKey):
     """Draws the weights.
@@ -114,9 +115,10 @@ class TrackModel(nnx.Module):
     trunk_key, head_key = jax.random.split(key)
     self.trunk = trunk.build(trunk_key)
     # Of every bin of a vector its own.
-    self.tracks_head = Head(
+    self.tracks_head = Linear(
       trunk.width, split * num_tracks, rngs=nnx.Rngs(head_key)
     )
+    self.bias = nnx.Param(jnp.zeros(num_tracks))
     self.split = split
 
   def __call__(self, batch: Batch, num_bins: int) -> Float[Array, 'B M T']:
@@ -125,7 +127,7 @@ class TrackModel(nnx.Module):
     left = (vectors.shape[1] - num_bins // self.split) // 2
     vectors = vectors[:, left : left + num_bins // self.split]
     found = self.tracks_head(vectors)
-    return found.reshape(len(found), num_bins, -1)
+    return found.reshape(len(found), num_bins, -1) + self.bias[...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +135,7 @@ class Tracks:
   """Poisson regression of log(1 + coverage).
 
   Basenji, Enformer and Borzoi have it of coverage; the logarithm (ours) lets
-  few high peaks count for less. What the model says is relative to the mean of
-  a track, so that it starts where it should.
+  few high peaks count for less. Every track starts at its mean.
 
   Attributes:
     trunk: Has build(key), `width` and `bin_size`.
@@ -164,17 +165,21 @@ class Tracks:
     Raises:
       InputError: The data have another number of tracks.
     """
-    return jnp.expm1(self._relative(model, batch) * batch['mean'][:, None])
+    return jnp.expm1(self._logarithm(model, batch))
 
-  def _relative(self, model: TrackModel, batch: Batch) -> Float[Array, 'B M T']:
-    """log(1 + coverage) over the mean of it."""
+  def _logarithm(
+    self, model: TrackModel, batch: Batch
+  ) -> Float[Array, 'B M T']:
+    """log(1 + coverage)."""
     _, num_bins, num_tracks = batch['target'].shape
     if num_tracks != self.num_tracks:
       raise InputError(
         f'num_tracks={self.num_tracks}, the data have {num_tracks}; set '
         'objective.num_tracks, or assays of data.genomes'
       )
-    return model(batch, num_bins)
+    # What softplus makes the mean of; about its logarithm, means being small.
+    start = jnp.log(jnp.expm1(batch['mean']))
+    return jax.nn.softplus(model(batch, num_bins) + start[:, None])
 
   def loss(
     self,
@@ -187,12 +192,13 @@ class Tracks:
   ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
     """Negative log likelihood, but for what no prediction changes."""
     del key, train
-    mean = batch['mean']
-    target = jnp.log1p(batch['target']) / mean[:, None]
-    each = deviance_of(self._relative(model, batch), target).mean(1)
-    # Of deviances that are not relative, over what all tracks have together.
-    total = jnp.sum(mean, axis=-1, where=batch['is_track'])
-    per_window = jnp.sum(each * mean, axis=-1, where=batch['is_track']) / total
+    target = jnp.log1p(batch['target'])
+    each = deviance_of(self._logarithm(model, batch), target).mean(1)
+    is_track = batch['is_track']
+    # Over what the tracks of a window have together, so that genomes with many
+    # of them and with few count alike.
+    total = jnp.sum(batch['mean'], axis=-1, where=is_track)
+    per_window = jnp.sum(each, axis=-1, where=is_track) / total
     weight = batch['weight'][:, 0]
     deviance = Mean((per_window * weight).sum(), weight.sum())
     loss = deviance.total / jnp.maximum(deviance.weight, 1)

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -48,9 +48,9 @@ class Extractor(Protocol):
   rows: int
 
   def __call__(
-    self, sequences: UInt8[np.ndarray, 'b n']
+    self, genes: Sequence[str], sequences: UInt8[np.ndarray, 'b n']
   ) -> Float[np.ndarray, 'b S D']:
-    """Features of windows, sections along the gene."""
+    """Features of the windows of genes of these names, sections along each."""
 
 
 def write(out: Path, genes: GeneSet, extractor: Extractor) -> None:
@@ -78,9 +78,9 @@ def write(out: Path, genes: GeneSet, extractor: Extractor) -> None:
     path = out / f'features-{shard:05d}.npy'
     if not path.exists():
       first = shard * _GENES_PER_SHARD
-      chosen = [*map(window, genes.genes[first : first + _GENES_PER_SHARD])]
+      chosen = genes.genes[first : first + _GENES_PER_SHARD]
       aside = path.with_suffix('.tmp.npy')
-      np.save(aside, _extract(chosen, extractor))
+      np.save(aside, _extract(chosen, window, extractor))
       os.replace(aside, path)
     entries.append(
       {
@@ -109,13 +109,15 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
 
 
 def _extract(
-  windows: Sequence[UInt8[np.ndarray, '_']], extractor: Extractor
+  genes: Sequence[Gene],
+  window: Callable[[Gene], UInt8[np.ndarray, '_']],
+  extractor: Extractor,
 ) -> Float16[np.ndarray, 'b S D']:
-  rows = extractor.rows
-  found = [
-    extractor(np.stack(windows[first : first + rows]))
-    for first in range(0, len(windows), rows)
-  ]
+  found = []
+  for first in range(0, len(genes), extractor.rows):
+    chosen = genes[first : first + extractor.rows]
+    names = [gene.name for gene in chosen]
+    found.append(extractor(names, np.stack([*map(window, chosen)])))
   return np.concatenate(found).astype(np.float16)
 
 

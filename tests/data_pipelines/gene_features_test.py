@@ -28,7 +28,7 @@ class Counts:
   rows: int = 7
   calls: int = 0
 
-  def __call__(self, sequences):
+  def __call__(self, genes, sequences):
     self.calls += 1
     parts = sequences[:, 12:132].reshape(len(sequences), 5, -1)
     return np.stack([(parts == base).sum(-1) for base in range(5)], -1) / 1.0
@@ -54,7 +54,7 @@ def _windows(folder, **changes):
 def test_batches_have_the_features_of_their_windows(folder):
   batch = _windows(folder).batch(np.arange(60))
   plain = _windows(folder, features=None).batch(np.arange(60))
-  wanted = Counts()(plain['sequence'])
+  wanted = Counts()([], plain['sequence'])
   np.testing.assert_array_equal(batch['features'], wanted)
   inside = plain['segment_ids'][:, 12:132].reshape(60, 5, -1).any(-1)
   assert not inside.all()
@@ -77,10 +77,10 @@ def test_a_stopped_extraction_goes_on(tmp_path, monkeypatch):
   features.write(tmp_path / 'whole', tiny.genes(), whole)
 
   class Stops(Counts):
-    def __call__(self, sequences):
+    def __call__(self, genes, sequences):
       if self.calls == 5:
         raise KeyboardInterrupt
-      return super().__call__(sequences)
+      return super().__call__(genes, sequences)
 
   with pytest.raises(KeyboardInterrupt):
     features.write(out, tiny.genes(), Stops())

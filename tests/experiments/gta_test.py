@@ -99,7 +99,7 @@ class Drawn:
   before = after = 98_304
   first, section_bases = 40_960, 1_024
 
-  def __call__(self, sequences):
+  def __call__(self, genes, sequences):
     rng = np.random.default_rng(0)
     return rng.normal(size=(len(sequences), 112, 3_072))
 

@@ -151,7 +151,7 @@ def test_a_baseline_reads_features_that_were_computed_before(tmp_path):
 
     label, before, after, first, section_bases, rows = 't', 48, 96, 0, 24, 240
 
-    def __call__(self, sequences):
+    def __call__(self, genes, sequences):
       features = rng.normal(size=(len(sequences), 6, 4))
       features[:, 3, 2] = values[: len(sequences)]
       return features
