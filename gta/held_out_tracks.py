@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from backbone.downstream import metrics
 from backbone.train.evaluate import Context
 from backbone.train.state import split_model, to_device
+from data_pipelines.endless import Batch
 from data_pipelines.tracks.borzoi import TrackWindows
 from data_pipelines.tracks.species import Species
 
@@ -48,10 +49,7 @@ class HeldOutTracks:
     rows = []
     for genome, windows in data.genomes.items():
       _, target = windows.windows(self.split)
-      of_genome = {
-        column: found[genome][..., data.tracks[genome]]
-        for column, found in predicted.items()
-      }
+      of_genome = {column: found[genome] for column, found in predicted.items()}
       of_genome['ridge'] = np.expm1(self._ridge(windows))
       assays = np.array([name.split(':')[0] for name in windows.tracks])
       for assay in np.unique(assays).tolist():
@@ -107,22 +105,31 @@ class HeldOutTracks:
 def _predict(
   context: Context, model: nnx.Module, split: str
 ) -> dict[str, Float[np.ndarray, 'w m t']]:
-  """All tracks along the windows of each genome."""
+  """Along the windows of each genome its tracks, the mean of both strands."""
   graph, params = split_model(model)
   predict = jax.jit(
     lambda params, batch: context.objective.predict(
       nnx.merge(graph, params), batch
     )
   )
-  found = {}
+  data: Species = context.data
+
+  def along(batches: list[Batch]) -> Float[np.ndarray, 'w m t']:
+    made = []
+    for batch in batches:
+      is_real = batch['weight'][:, 0] > 0
+      values = predict(params, to_device(batch, context.mesh))
+      made.append(np.asarray(values)[is_real])
+    return np.concatenate(made)
+
   with jax.set_mesh(context.mesh):
-    for genome, batches in context.data.evaluation(split):
-      made = []
-      for batch in batches:
-        is_real = batch['weight'][:, 0] > 0
-        values = predict(params, to_device(batch, context.mesh))
-        made.append(np.asarray(values)[is_real])
-      found[genome] = np.concatenate(made)
+    forward = dict(data.evaluation(split))
+    reverse = dict(data.evaluation(split, is_reverse=True))
+    found = {}
+    for genome, windows in data.genomes.items():
+      place = data.tracks[genome]
+      other = along(reverse[genome])[:, ::-1, place][..., windows.opposite]
+      found[genome] = (along(forward[genome])[..., place] + other) / 2
   return found
 
 

@@ -90,7 +90,7 @@ class TrackWindows:
     return np.flatnonzero(is_read)
 
   @functools.cached_property
-  def _opposite(self) -> Int[np.ndarray, 't']:
+  def opposite(self) -> Int[np.ndarray, 't']:
     """Of each track that is read, the one of the other strand."""
     place = {track: at for at, track in enumerate(self._chosen.tolist())}
     pairs = [self._targets[i][1] for i in self._chosen.tolist()]
@@ -180,7 +180,7 @@ class TrackWindows:
     sequence, target = sequences[index][:, self._read_bases], targets[index]
     for row in np.flatnonzero([] if is_reverse is None else is_reverse):
       sequence[row] = central_dogma.reverse_complement(sequence[row])
-      target[row] = target[row, ::-1][:, self._opposite]
+      target[row] = target[row, ::-1][:, self.opposite]
     shape = sequence.shape
     return {
       'sequence': sequence,

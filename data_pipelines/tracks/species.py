@@ -103,10 +103,12 @@ class Species:
     max_rows: int | None = None,
     process_id: int = 0,
     num_processes: int = 1,
+    is_reverse: bool = False,
   ) -> list[tuple[str, list[Batch]]]:
     """Of each genome the windows of a split in order, at most `max_rows`.
 
-    The last batch is filled up with windows of weight 0.
+    The last batch is filled up with windows of weight 0. All are read on the
+    other strand if `is_reverse`.
     """
     rows = local_rows(self.batch_size, process_id, num_processes)
     found = []
@@ -116,7 +118,7 @@ class Species:
       batches = [
         _stack(
           [
-            self._row(name, split, min(at, number - 1), weight=at < number)
+            self._row(name, split, min(at, number - 1), is_reverse, at < number)
             for at in range(first + rows.start, first + rows.stop)
           ]
         )

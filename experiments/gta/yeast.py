@@ -102,16 +102,16 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
   }
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',
-    'learning_rate': 2e-3,
+    'learning_rate': 1e-3,
     'warmup_steps': 50,
     'weight_decay': 0.1,
   }
   config.train = {
-    'steps': 1_200,
+    'steps': 2_400,
     'log_every': 50,
-    'evaluate_every': 400,
+    'evaluate_every': 1_200,
     'evaluate_rows': 1_000,
-    'checkpoint_every': 1_200,
+    'checkpoint_every': 2_400,
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
   config.tables = {'held_out': {'name': 'gta.held_out:HeldOut'}}
