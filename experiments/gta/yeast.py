@@ -107,11 +107,11 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'weight_decay': 0.1,
   }
   config.train = {
-    'steps': 2_400,
+    'steps': 1_600,
     'log_every': 50,
-    'evaluate_every': 1_200,
+    'evaluate_every': 800,
     'evaluate_rows': 1_000,
-    'checkpoint_every': 2_400,
+    'checkpoint_every': 1_600,
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
   config.tables = {'held_out': {'name': 'gta.held_out:HeldOut'}}
