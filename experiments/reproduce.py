@@ -19,7 +19,6 @@ Exit codes are those of `experiments.run`.
 import importlib
 import json
 import pathlib
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,14 @@ from typing import Any
 
 from absl import flags
 
-from experiments import command_line, common, run, table_cells, table_page
+from experiments import (
+  command_line,
+  common,
+  run,
+  steps,
+  table_cells,
+  table_page,
+)
 
 EVALUATIONS = ('probe', 'finetune', 'lora')
 TIERS = ('smoke', 'cpu', 'gpu', 'pod')
@@ -166,21 +172,43 @@ def _files(table: Table, data: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _prepare(table: Table, out: pathlib.Path) -> int:
   """Runs the commands whose results are not there yet."""
-  for step in table['steps']:
-    command = json.dumps([step['module'], *map(str, step['arguments'])])
-    record = out / 'steps' / f'{step["creates"].replace("/", "-")}.json'
-    if (out / step['creates']).exists() and record.exists():
-      if record.read_text() == command:
-        continue
-      raise common.ConfigError(
-        f'{out / step["creates"]} was made by another command than the table '
-        f'asks for; give another --out, or remove it and {record}'
-      )
-    code = _call(step['module'], step['arguments'])
+  missing = [step for step in table['steps'] if not _is_made(step, out)]
+
+  def finish(step: steps.Step) -> None:
+    run.write_aside(_record(step, out), _command(step))
+
+  if number := table.get('at_once'):
+    return steps.call_together(
+      missing, number, lambda step: _record(step, out, 'log'), finish
+    )
+  for step in missing:
+    code = steps.call(step['module'], step['arguments'])
     if code:
       return code
-    run.write_aside(record, command)
+    finish(step)
   return 0
+
+
+def _is_made(step: steps.Step, out: pathlib.Path) -> bool:
+  record = _record(step, out)
+  if not ((out / step['creates']).exists() and record.exists()):
+    return False
+  if record.read_text() != _command(step):
+    raise common.ConfigError(
+      f'{out / step["creates"]} was made by another command than the table '
+      f'asks for; give another --out, or remove it and {record}'
+    )
+  return True
+
+
+def _command(step: steps.Step) -> str:
+  return json.dumps([step['module'], *map(str, step['arguments'])])
+
+
+def _record(
+  step: steps.Step, out: pathlib.Path, kind: str = 'json'
+) -> pathlib.Path:
+  return out / 'steps' / f'{step["creates"].replace("/", "-")}.{kind}'
 
 
 def _train(table: Table, out: pathlib.Path) -> int:
@@ -190,7 +218,7 @@ def _train(table: Table, out: pathlib.Path) -> int:
     workdir = table_cells.workdir_of(table, out, column, seed)
     if _is_finished(arguments, workdir):
       continue
-    code = _call('experiments.run', arguments)
+    code = steps.call('experiments.run', arguments)
     if code:
       return code
   return 0
@@ -219,13 +247,6 @@ def _is_finished(arguments: Sequence[str], workdir: pathlib.Path) -> bool:
       'give another --out, or remove that folder'
     )
   return True
-
-
-def _call(module: str, arguments: Sequence[str]) -> int:
-  """Runs a module of ours as a process of its own; its output is shown."""
-  command = [sys.executable, '-m', module, *map(str, arguments)]
-  print('$ python -m', module, *map(str, arguments), flush=True)
-  return subprocess.run(command, check=False).returncode
 
 
 if __name__ == '__main__':

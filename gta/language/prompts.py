@@ -7,6 +7,7 @@ that their keys, values and states are the same in every step of every run.
 import dataclasses
 import functools
 import hashlib
+import os
 import pathlib
 
 import jax
@@ -74,7 +75,8 @@ class PromptCache:
     return self.language.init()
 
   def _write(self, paths, tokens, is_token) -> None:
-    asides = [path.with_suffix('.tmp') for path in paths]
+    # Another run may be at the same prompts.
+    asides = [path.with_suffix(f'.{os.getpid()}.tmp') for path in paths]
     files, at = None, 0
     for parts in self._read(tokens, is_token):
       if files is None:

@@ -32,6 +32,7 @@ def table(
   baselines: Mapping[str, str],
   files: Mapping[str, Any],
   num_folds: int,
+  at_once: int = 0,
 ) -> dict[str, Any]:
   """Runs, as commands, and all of their page but its title and note.
 
@@ -44,6 +45,8 @@ def table(
     baselines: By column, `features` of gta.ridge:RidgeOnCounts.
     files: Overrides of `config` that all runs have.
     num_folds: Of chromosomes.
+    at_once: Runs beside each other, for those that keep one core busy; 0 shows
+      what each prints.
   """
   for key, value in files.items():
     *parents, last = key.split('.')
@@ -75,6 +78,7 @@ def table(
   folds = range(num_folds)
   return {
     'steps': [step(column, fold) for fold in folds for column in columns],
+    **({'at_once': at_once} if at_once else {}),
     'page': {
       'name': 'gta.comparison:Comparison',
       'data': [

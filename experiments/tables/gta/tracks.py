@@ -49,6 +49,7 @@ def get_table(
       }
       for column, arg in options.items()
     ],
+    'at_once': len(runs),
     'needs': [(folder, 'windows with tracks') for folder in folders.values()],
     'page': {
       'name': 'gta.run_table:RunTable',

@@ -58,6 +58,7 @@ def get_table(
     _BASELINES,
     files,
     num_folds=2 if is_smoke else 5,
+    at_once=2,
   )
   return {
     **found,
