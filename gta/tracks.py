@@ -19,6 +19,7 @@ from backbone.array_types import (
 from backbone.model import Backbone, BackboneConfig
 from backbone.nn.linear import Linear
 from data_pipelines.errors import InputError
+from gta.composition import shares_around
 from gta.enformer import NUM_BASES, Enformer, EnformerConfig
 
 _EPSILON = 1e-6
@@ -32,10 +33,13 @@ class EnformerTrunk:
     config: Sizes. Its norms have no statistics of batches.
     backbone: Our hybrid backbone over the tower's bins, in the place of the
       transformer, which has no layers then; None is none.
+    composition: Sizes of windows around a bin, whose shares of CpG and of G or
+      C stand beside what the tower makes of it.
   """
 
   config: EnformerConfig
   backbone: BackboneConfig | None = None
+  composition: tuple[int, ...] = ()
 
   def __post_init__(self):
     if self.backbone is None:
@@ -68,7 +72,7 @@ class EnformerTrunk:
       head_sizes=(),
       has_statistics=False,
     )
-    return EnformerBins(whole, self.backbone, key=key)
+    return EnformerBins(whole, self.backbone, self.composition, key=key)
 
 
 class EnformerBins(nnx.Module):
@@ -78,23 +82,41 @@ class EnformerBins(nnx.Module):
     self,
     config: EnformerConfig,
     backbone: BackboneConfig | None = None,
+    composition: tuple[int, ...] = (),
     *,
     key: PRNGKey,
   ):
-    self.enformer = Enformer(config, key=key)
-    self.backbone = (
-      None
-      if backbone is None
-      else Backbone(backbone, key=jax.random.fold_in(key, 1))
+    tower_key, backbone_key, key = jax.random.split(key, 3)
+    self.enformer = Enformer(config, key=tower_key)
+    # Along random bases bins vary little beside what is the same in all of
+    # them, which is hard to learn from. Without statistics of batches it is
+    # mended once, here.
+    shape = 1, config.num_bases
+    drawn = jax.random.randint(key, shape, 0, NUM_BASES)
+    bins = self.enformer.bins(jax.nn.one_hot(drawn, NUM_BASES))
+    scale = 1 / (bins.std((0, 1)) + _EPSILON)
+    self.scale = nnx.Param(scale)
+    self.offset = nnx.Param(-scale * bins.mean((0, 1)))
+    self.composition_in = (
+      Linear(2 * len(composition), config.width, rngs=nnx.Rngs(key))
+      if composition
+      else None
     )
+    self.backbone = (
+      None if backbone is None else Backbone(backbone, key=backbone_key)
+    )
+    self.sizes = composition
     self.bin_size = config.bases_per_bin
 
   def __call__(self, batch: Batch) -> Float[Array, 'B M D']:
     is_inside = (batch['segment_ids'] > 0)[..., None]
     bases = jax.nn.one_hot(batch['sequence'], NUM_BASES) * is_inside
+    x = self.enformer.bins(bases) * self.scale[...] + self.offset[...]
+    if self.composition_in is not None:
+      shares = shares_around(bases, self.bin_size, self.sizes)
+      x = x + self.composition_in(shares)
     if self.backbone is None:
-      return self.enformer.features(bases)
-    x = self.enformer.bins(bases)
+      return self.enformer.finish(self.enformer.transformer(x))
     segments = batch['segment_ids'].reshape(*x.shape[:2], -1).max(-1)
     positions = batch['positions'][:, :: self.bin_size] // self.bin_size
     return self.enformer.finish(self.backbone(x, segments, positions))

@@ -1,8 +1,8 @@
 """x * scale + offset, of channels, with gradients that are products.
 
-XLA on CPU adds up what it has fused one channel at a time; a product with ones
-adds the same numbers at twice the speed of the whole block (measured on rows of
-64 channels, docs/benchmarks.md).
+XLA on CPU is slow to add up over rows what it has fused with a gelu; a product
+with ones adds the same numbers, and halves the time of the whole block's
+gradient (docs/benchmarks.md).
 """
 
 import jax

@@ -11,6 +11,7 @@ import scipy.stats
 from backbone.model import BackboneConfig
 from data_pipelines.errors import InputError
 from gta import held_out_tracks
+from gta.composition import shares_around
 from gta.enformer import EnformerConfig
 from gta.tracks import EnformerTrunk, Tracks
 from gta.trunk import TrunkConfig
@@ -95,7 +96,7 @@ class TestTracksOfEnformersFamily(Conformance):
 class TestTracksOfATowerAndOurBackbone(TestTracksOfEnformersFamily):
   def objective(self):
     tower = dataclasses.replace(ENFORMER, num_layers=0)
-    trunk = EnformerTrunk(tower, BACKBONE)
+    trunk = EnformerTrunk(tower, BACKBONE, composition=(8, 32))
     return Tracks(trunk, num_tracks=3, target_bin=BIN)
 
 
@@ -161,3 +162,29 @@ def test_a_deviance_is_of_logarithms_and_of_tracks_that_are_there():
   total = batch['mean'][1, :2].sum()
   wanted = (x - y - y * jnp.log(x / y)) / (8 * 8 * total)
   np.testing.assert_allclose(loss(target), wanted, rtol=1e-3)
+
+
+def test_shares_are_those_of_windows_around_bins():
+  rng = np.random.default_rng(0)
+  sequence = rng.integers(0, 5, (2, 96))
+  bases = np.eye(5)[sequence][..., :4]
+  sizes = 8, 24, 40
+  found = shares_around(jnp.asarray(bases), 8, sizes)
+  assert found.shape == (2, 12, 6)
+  pairs = (sequence[:, :-1] == 1) & (sequence[:, 1:] == 2)
+  cpg = np.pad(pairs, ((0, 0), (0, 1)))
+  gc = (sequence == 1) | (sequence == 2)
+  for place in range(12):
+    for at, size in enumerate(sizes):
+      around = size // 8 // 2
+      low, high = max(place - around, 0) * 8, (place + around + 1) * 8
+      for row, (what, center, deviation) in enumerate(
+        ((cpg, 0.01, 0.01), (gc, 0.42, 0.08))
+      ):
+        share = what[:, low:high].mean(1)
+        np.testing.assert_allclose(
+          found[:, place, 3 * row + at],
+          (share - center) / deviation,
+          rtol=1e-4,
+          atol=1e-4,
+        )
