@@ -1,7 +1,7 @@
 """Tracks along a window, from its sequence: what trunks are trained on."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from gta.composition import shares_around
 from gta.enformer import NUM_BASES, Enformer, EnformerConfig
 
 _EPSILON = 1e-6
+Noise = Literal['poisson', 'normal']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +34,10 @@ class EnformerTrunk:
     config: Sizes. Its norms have no statistics of batches.
     backbone: Our hybrid backbone over the tower's bins, in the place of the
       transformer, which has no layers then; None is none.
-    composition: Sizes of windows around a bin, whose shares of CpG and of G or
-      C stand beside what the tower makes of it.
   """
 
   config: EnformerConfig
   backbone: BackboneConfig | None = None
-  composition: tuple[int, ...] = ()
 
   def __post_init__(self):
     if self.backbone is None:
@@ -72,7 +70,7 @@ class EnformerTrunk:
       head_sizes=(),
       has_statistics=False,
     )
-    return EnformerBins(whole, self.backbone, self.composition, key=key)
+    return EnformerBins(whole, self.backbone, key=key)
 
 
 class EnformerBins(nnx.Module):
@@ -82,7 +80,6 @@ class EnformerBins(nnx.Module):
     self,
     config: EnformerConfig,
     backbone: BackboneConfig | None = None,
-    composition: tuple[int, ...] = (),
     *,
     key: PRNGKey,
   ):
@@ -97,24 +94,13 @@ class EnformerBins(nnx.Module):
     scale = 1 / (bins.std((0, 1)) + _EPSILON)
     self.scale = nnx.Param(scale)
     self.offset = nnx.Param(-scale * bins.mean((0, 1)))
-    self.composition_in = (
-      Linear(2 * len(composition), config.width, rngs=nnx.Rngs(key))
-      if composition
-      else None
-    )
     self.backbone = (
       None if backbone is None else Backbone(backbone, key=backbone_key)
     )
-    self.sizes = composition
     self.bin_size = config.bases_per_bin
 
   def __call__(self, batch: Batch) -> Float[Array, 'B M D']:
-    is_inside = (batch['segment_ids'] > 0)[..., None]
-    bases = jax.nn.one_hot(batch['sequence'], NUM_BASES) * is_inside
-    x = self.enformer.bins(bases) * self.scale[...] + self.offset[...]
-    if self.composition_in is not None:
-      shares = shares_around(bases, self.bin_size, self.sizes)
-      x = x + self.composition_in(shares)
+    x = self.enformer.bins(_one_hot(batch)) * self.scale[...] + self.offset[...]
     if self.backbone is None:
       return self.enformer.finish(self.enformer.transformer(x))
     segments = batch['segment_ids'].reshape(*x.shape[:2], -1).max(-1)
@@ -125,49 +111,81 @@ class EnformerBins(nnx.Module):
 class TrackModel(nnx.Module):
   """A trunk, and a number for every bin of every track."""
 
-  def __init__(self, trunk: Any, split: int, num_tracks: int, *, key: PRNGKey):
-    """Draws the weights.
+  def __init__(
+    self,
+    trunk: Any,
+    num_tracks: int,
+    target_bin: int,
+    composition: tuple[int, ...],
+    *,
+    key: PRNGKey,
+  ):
+    """Draws the weights; the tracks are flat.
 
     Args:
       trunk: Its configuration.
-      split: Bins of a vector of the trunk.
       num_tracks: T.
+      target_bin: Bases of a bin of the tracks.
+      composition: See `Tracks`.
       key: Of all that is drawn.
     """
-    trunk_key, head_key = jax.random.split(key)
-    self.trunk = trunk.build(trunk_key)
+    self.trunk = trunk.build(key)
     # Of every bin of a vector its own.
+    split = trunk.bin_size // target_bin
     self.tracks_head = Linear(
-      trunk.width, split * num_tracks, rngs=nnx.Rngs(head_key)
+      trunk.width, split * num_tracks, rngs=nnx.Rngs(key)
     )
+    self.tracks_head.kernel[...] *= 0
     self.bias = nnx.Param(jnp.zeros(num_tracks))
-    self.split = split
+    num_shares = 2 * len(composition)
+    self.composition_head = nnx.Param(jnp.zeros((num_shares, num_tracks)))
+    self.sizes, self.split, self.target_bin = composition, split, target_bin
 
   def __call__(self, batch: Batch, num_bins: int) -> Float[Array, 'B M T']:
     """Of the bins in the middle."""
-    vectors = self.trunk(batch)
-    left = (vectors.shape[1] - num_bins // self.split) // 2
-    vectors = vectors[:, left : left + num_bins // self.split]
-    found = self.tracks_head(vectors)
-    return found.reshape(len(found), num_bins, -1) + self.bias[...]
+    vectors = _middle(self.trunk(batch), num_bins // self.split)
+    found = self.tracks_head(vectors).reshape(len(vectors), num_bins, -1)
+    if self.sizes:
+      shares = shares_around(_one_hot(batch), self.target_bin, self.sizes)
+      found += _middle(shares, num_bins) @ self.composition_head[...]
+    return found + self.bias[...]
+
+
+def _one_hot(batch: Batch) -> Float[Array, 'B N 4']:
+  is_inside = (batch['segment_ids'] > 0)[..., None]
+  return jax.nn.one_hot(batch['sequence'], NUM_BASES) * is_inside
+
+
+def _middle(x: Float[Array, 'B M D'], number: int) -> Float[Array, 'B U D']:
+  left = (x.shape[1] - number) // 2
+  return x[:, left : left + number]
 
 
 @dataclasses.dataclass(frozen=True)
 class Tracks:
-  """Poisson regression of log(1 + coverage).
+  """Regression of log(1 + coverage) along windows.
 
-  Basenji, Enformer and Borzoi have it of coverage; the logarithm (ours) lets
-  few high peaks count for less. Every track starts at its mean.
+  Basenji, Enformer and Borzoi have a Poisson likelihood of coverage; the
+  logarithm (ours) lets few high peaks count for less. Every track starts at its
+  mean.
 
   Attributes:
     trunk: Has build(key), `width` and `bin_size`.
     num_tracks: T, of all genomes.
     target_bin: Bases of a bin of the tracks.
+    composition: Sizes of windows around a bin, in whose shares of CpG and of G
+      or C every track has a linear term of its own: what a ridge finds
+      (`held_out_tracks`) need not be found by the trunk.
+    noise: Poisson, whose expectation is about exponential in what the trunk
+      gives, or normal with the deviation of each track, where it is linear,
+      which is steadier with few windows (ours).
   """
 
   trunk: Any
   num_tracks: int
   target_bin: int = 32
+  composition: tuple[int, ...] = ()
+  noise: Noise = 'poisson'
 
   def __post_init__(self):
     if self.trunk.bin_size % self.target_bin:
@@ -175,11 +193,15 @@ class Tracks:
         f'trunk.bin_size {self.trunk.bin_size} is no multiple of target_bin '
         f'{self.target_bin}'
       )
+    if self.noise not in get_args(Noise):
+      raise ValueError(f'noise {self.noise!r} is none of {get_args(Noise)}')
 
   def init(self, key: PRNGKey) -> tuple[nnx.Module, PyTree]:
     """The model; nothing beside it."""
-    split = self.trunk.bin_size // self.target_bin
-    return TrackModel(self.trunk, split, self.num_tracks, key=key), ()
+    model = TrackModel(
+      self.trunk, self.num_tracks, self.target_bin, self.composition, key=key
+    )
+    return model, ()
 
   def predict(self, model: TrackModel, batch: Batch) -> Float[Array, 'B M T']:
     """Coverage of each bin of each track.
@@ -187,7 +209,7 @@ class Tracks:
     Raises:
       InputError: The data have another number of tracks.
     """
-    return jnp.expm1(self._logarithm(model, batch))
+    return jnp.expm1(jnp.maximum(self._logarithm(model, batch), 0))
 
   def _logarithm(
     self, model: TrackModel, batch: Batch
@@ -199,9 +221,11 @@ class Tracks:
         f'num_tracks={self.num_tracks}, the data have {num_tracks}; set '
         'objective.num_tracks, or assays of data.genomes'
       )
+    found, mean = model(batch, num_bins), batch['mean'][:, None]
+    if self.noise == 'normal':
+      return mean + found * batch['deviation'][:, None]
     # What softplus makes the mean of; about its logarithm, means being small.
-    start = jnp.log(jnp.expm1(batch['mean']))
-    return jax.nn.softplus(model(batch, num_bins) + start[:, None])
+    return jax.nn.softplus(found + jnp.log(jnp.expm1(mean)))
 
   def loss(
     self,
@@ -214,17 +238,22 @@ class Tracks:
   ) -> tuple[Scalar, tuple[PyTree, dict[str, Mean]]]:
     """Negative log likelihood, but for what no prediction changes."""
     del key, train
-    target = jnp.log1p(batch['target'])
-    each = deviance_of(self._logarithm(model, batch), target).mean(1)
+    target, found = jnp.log1p(batch['target']), self._logarithm(model, batch)
+    if self.noise == 'normal':
+      each = jnp.square((found - target) / batch['deviation'][:, None])
+    else:
+      each = deviance_of(found, target)
+    each = each.mean(1)
     is_track = batch['is_track']
     # Over what the tracks of a window have together, so that genomes with many
     # of them and with few count alike.
-    total = jnp.sum(batch['mean'], axis=-1, where=is_track)
+    share = batch['mean'] if self.noise == 'poisson' else jnp.ones_like(each)
+    total = jnp.sum(share, axis=-1, where=is_track)
     per_window = jnp.sum(each, axis=-1, where=is_track) / total
     weight = batch['weight'][:, 0]
-    deviance = Mean((per_window * weight).sum(), weight.sum())
-    loss = deviance.total / jnp.maximum(deviance.weight, 1)
-    return loss, (aux, {'deviance': deviance})
+    error = Mean((per_window * weight).sum(), weight.sum())
+    loss = error.total / jnp.maximum(error.weight, 1)
+    return loss, (aux, {'error': error})
 
 
 def deviance_of(

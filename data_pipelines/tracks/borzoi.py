@@ -149,15 +149,16 @@ class TrackWindows:
     return np.stack(sequences), np.stack(targets)
 
   @functools.cached_property
-  def means(self) -> Float[np.ndarray, 't']:
-    """Of log(1 + coverage) of each track, over the windows that train."""
-    found = np.log1p(self.windows('train')[1]).mean((0, 1))
-    if (empty := np.flatnonzero(found <= 0)).size:
+  def scale(self) -> tuple[Float[np.ndarray, 't'], Float[np.ndarray, 't']]:
+    """Mean and deviation of log(1 + coverage) along the windows that train."""
+    found = np.log1p(self.windows('train')[1])
+    deviation = found.std((0, 1))
+    if (empty := np.flatnonzero(deviation <= 0)).size:
       raise InputError(
-        f'{self.path}: no coverage of {self.tracks[empty[0]]} in any window '
-        'that trains; leave it out'
+        f'{self.path}: the coverage of {self.tracks[empty[0]]} is the same '
+        'everywhere in the windows that train; leave it out'
       )
-    return found
+    return found.mean((0, 1)), deviation
 
   def batch(
     self,

@@ -139,19 +139,23 @@ class Species:
 
     Returns:
       sequence, segment_ids and positions [1, N]; target [1, M, T], 0 for other
-      genomes; is_track [1, T]; mean [1, T] of log(1 + coverage), 1 for other
-      genomes; weight [1, 1].
+      genomes; is_track [1, T]; mean and deviation [1, T] of log(1 + coverage),
+      1 for other genomes; weight [1, 1].
     """
     windows, place = self.genomes[name], self.tracks[name]
     batch = windows.batch(split, np.array([number]), np.array([is_reverse]))
     around = place.start, self.num_tracks - place.stop
-    mean = np.pad(windows.means, around, constant_values=1)
-    is_track = np.pad(np.ones(windows.means.shape, bool), around)
+    mean, deviation = (
+      np.pad(values, around, constant_values=1).astype(np.float32)[None]
+      for values in windows.scale
+    )
+    is_track = np.pad(np.ones(len(windows.tracks), bool), around)
     return {
       **batch,
       'target': np.pad(batch['target'], ((0, 0), (0, 0), around)),
       'is_track': is_track[None],
-      'mean': mean.astype(np.float32)[None],
+      'mean': mean,
+      'deviation': deviation,
       'weight': np.full((1, 1), weight, np.float32),
     }
 

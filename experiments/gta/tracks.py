@@ -50,14 +50,14 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'name': 'gta.tracks:Tracks',
     'trunk': _enformer(num_layers=3) if options else _hybrid(),
     'num_tracks': 49,
+    'composition': (128, 512, 2_048, 8_192, 32_768),
+    'noise': 'normal',
   }
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',
     'learning_rate': 1e-3,
     'warmup_steps': 50,
     'weight_decay': 0.1,
-    # Peaks are rare: clipped, windows that have them would count for little.
-    'clip_norm': 1e3,
   }
   config.train = {
     'steps': 900,
@@ -78,7 +78,6 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
 def _enformer(num_layers: int) -> dict[str, Any]:
   return {
     'name': 'gta.tracks:EnformerTrunk',
-    'composition': (128, 512, 2_048, 8_192, 32_768),
     'config': {
       'name': 'gta.enformer:EnformerConfig',
       'num_bases': _TARGETS + 2 * _FLANK,

@@ -131,9 +131,11 @@ def test_a_window_has_the_tracks_of_its_genome(both):
     others = np.setdiff1d(np.arange(4), own)
     assert not batch['target'][..., others].any()
     assert (batch['is_track'] == np.isin(np.arange(4), own)).all()
-    assert (batch['mean'][:, others] == 1).all()
-    mean = np.log1p(windows.windows('train')[1]).mean((0, 1))
-    np.testing.assert_allclose(batch['mean'][:, own], [mean] * len(is_real))
+    trained = np.log1p(windows.windows('train')[1])
+    wanted = {'mean': trained.mean((0, 1)), 'deviation': trained.std((0, 1))}
+    for key, values in wanted.items():
+      assert (batch[key][:, others] == 1).all()
+      np.testing.assert_allclose(batch[key][:, own], [values] * len(is_real))
 
 
 def test_evaluation_has_every_window_once(both):
@@ -157,11 +159,11 @@ def test_genomes_of_other_windows_are_trained_apart(both):
     both.num_tracks  # noqa: B018
 
 
-def test_a_track_without_coverage_is_named(folder):
+def test_a_track_that_is_flat_is_named(folder):
   data = TrackWindows(str(folder), assays=('CAGE',))
   data.windows('train')[1][...] = 0
-  with pytest.raises(InputError, match='no coverage of CAGE:one'):
-    data.means  # noqa: B018
+  with pytest.raises(InputError, match='coverage of CAGE:one is the same'):
+    data.scale  # noqa: B018
 
 
 def test_tracks_are_chosen_by_assay(folder):

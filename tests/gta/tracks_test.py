@@ -45,6 +45,7 @@ def make_batch():
     # The last track is of another genome than half of the windows.
     'is_track': np.arange(3) < np.array([[3], [2]] * 4),
     'mean': rng.uniform(0.5, 2, (8, 3)).astype(np.float32),
+    'deviation': rng.uniform(0.5, 2, (8, 3)).astype(np.float32),
     'weight': np.ones((8, 1), np.float32),
   }
 
@@ -96,8 +97,10 @@ class TestTracksOfEnformersFamily(Conformance):
 class TestTracksOfATowerAndOurBackbone(TestTracksOfEnformersFamily):
   def objective(self):
     tower = dataclasses.replace(ENFORMER, num_layers=0)
-    trunk = EnformerTrunk(tower, BACKBONE, composition=(8, 32))
-    return Tracks(trunk, num_tracks=3, target_bin=BIN)
+    trunk = EnformerTrunk(tower, BACKBONE)
+    return Tracks(
+      trunk, num_tracks=3, target_bin=BIN, composition=(8, 24), noise='normal'
+    )
 
 
 def test_a_backbone_stands_where_the_transformer_was():
@@ -188,3 +191,42 @@ def test_shares_are_those_of_windows_around_bins():
           rtol=1e-4,
           atol=1e-4,
         )
+
+
+def test_normal_errors_are_in_deviations_and_a_model_starts_at_the_mean():
+  trunk = EnformerTrunk(ENFORMER)
+  objective = Tracks(trunk, 3, BIN, composition=(8, 24), noise='normal')
+  batch = jax.tree.map(jnp.asarray, make_batch())
+  model, _ = objective.init(jax.random.key(0))
+  mean = jnp.broadcast_to(batch['mean'][:, None], batch['target'].shape)
+  found = objective.predict(model, batch)
+  np.testing.assert_allclose(np.log1p(found), mean, rtol=1e-5)
+  key = jax.random.key(0)
+  loss, _ = objective.loss(model, (), batch, key, train=True)
+  error = (np.log1p(batch['target']) - mean) / batch['deviation'][:, None]
+  wanted = [
+    np.square(row[:, is_track]).mean()
+    for row, is_track in zip(error, np.asarray(batch['is_track']), strict=True)
+  ]
+  np.testing.assert_allclose(loss, np.mean(wanted), rtol=1e-5)
+
+
+def test_every_track_has_a_linear_term_in_composition():
+  trunk = EnformerTrunk(ENFORMER)
+  objective = Tracks(trunk, 3, BIN, composition=(8, 24), noise='normal')
+  batch = jax.tree.map(jnp.asarray, make_batch())
+  model, _ = objective.init(jax.random.key(0))
+  weights = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+  model.composition_head[...] = jnp.asarray(weights)
+  found = objective._logarithm(model, batch) - batch['mean'][:, None]
+  # The first window ends in its middle.
+  bases = np.eye(4)[np.asarray(batch['sequence'])]
+  bases = bases * np.asarray(batch['segment_ids'] > 0)[..., None]
+  shares = np.asarray(shares_around(jnp.asarray(bases), BIN, (8, 24)))
+  wanted = shares[:, 4:12] @ weights * batch['deviation'][:, None]
+  np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_unknown_noise_is_refused():
+  with pytest.raises(ValueError, match="noise 'none' is none of"):
+    Tracks(EnformerTrunk(ENFORMER), 3, BIN, noise='none')
