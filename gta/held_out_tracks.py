@@ -51,9 +51,8 @@ class HeldOutTracks:
       _, target = windows.windows(self.split)
       of_genome = {column: found[genome] for column, found in predicted.items()}
       of_genome['ridge'] = np.expm1(self._ridge(windows))
-      assays = np.array([name.split(':')[0] for name in windows.tracks])
-      for assay in np.unique(assays).tolist():
-        chosen = assays == assay
+      for assay in np.unique(windows.assay_of).tolist():
+        chosen = windows.assay_of == assay
         for column, values in of_genome.items():
           score = _score(target[..., chosen], values[..., chosen])
           rows.append(

@@ -242,14 +242,8 @@ class Tracks:
     if self.noise == 'normal':
       each = jnp.square((found - target) / batch['deviation'][:, None])
     else:
-      each = deviance_of(found, target)
-    each = each.mean(1)
-    is_track = batch['is_track']
-    # Over what the tracks of a window have together, so that genomes with many
-    # of them and with few count alike.
-    share = batch['mean'] if self.noise == 'poisson' else jnp.ones_like(each)
-    total = jnp.sum(share, axis=-1, where=is_track)
-    per_window = jnp.sum(each, axis=-1, where=is_track) / total
+      each = deviance_of(found, target) / batch['mean'][:, None]
+    per_window = (each.mean(1) * batch['share']).sum(-1)
     weight = batch['weight'][:, 0]
     error = Mean((per_window * weight).sum(), weight.sum())
     loss = error.total / jnp.maximum(error.weight, 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 
 from data_pipelines import central_dogma
 from data_pipelines.endless import Batch
@@ -58,6 +58,11 @@ class TrackWindows:
   def tracks(self) -> tuple[str, ...]:
     """Descriptions of the tracks that are read."""
     return tuple(self._targets[i][2] for i in self._chosen.tolist())
+
+  @functools.cached_property
+  def assay_of(self) -> Shaped[np.ndarray, 't']:
+    """Of each track that is read."""
+    return np.array([name.split(':')[0] for name in self.tracks])
 
   @functools.cached_property
   def _targets(self) -> list[tuple[str, int, str]]:

@@ -139,8 +139,9 @@ class Species:
 
     Returns:
       sequence, segment_ids and positions [1, N]; target [1, M, T], 0 for other
-      genomes; is_track [1, T]; mean and deviation [1, T] of log(1 + coverage),
-      1 for other genomes; weight [1, 1].
+      genomes; share [1, T] of each track, by which assays count alike, 0 for
+      other genomes; mean and deviation [1, T] of log(1 + coverage), 1 for other
+      genomes; weight [1, 1].
     """
     windows, place = self.genomes[name], self.tracks[name]
     batch = windows.batch(split, np.array([number]), np.array([is_reverse]))
@@ -149,11 +150,14 @@ class Species:
       np.pad(values, around, constant_values=1).astype(np.float32)[None]
       for values in windows.scale
     )
-    is_track = np.pad(np.ones(len(windows.tracks), bool), around)
+    _, assay, number = np.unique(
+      windows.assay_of, return_inverse=True, return_counts=True
+    )
+    share = 1 / (number[assay] * number.size)
     return {
       **batch,
       'target': np.pad(batch['target'], ((0, 0), (0, 0), around)),
-      'is_track': is_track[None],
+      'share': np.pad(share, around).astype(np.float32)[None],
       'mean': mean,
       'deviation': deviation,
       'weight': np.full((1, 1), weight, np.float32),

@@ -60,11 +60,11 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'weight_decay': 0.1,
   }
   config.train = {
-    'steps': 900,
+    'steps': 800,
     'log_every': 20,
-    'evaluate_every': 300,
+    'evaluate_every': 400,
     'evaluate_rows': 8,
-    'checkpoint_every': 300,
+    'checkpoint_every': 400,
     'bases_per_token': 1,
   }
   config.mesh = {'data': 1, 'seq': 1, 'model': 1}

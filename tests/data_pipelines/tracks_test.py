@@ -130,7 +130,10 @@ def test_a_window_has_the_tracks_of_its_genome(both):
     np.testing.assert_array_equal(batch['target'][is_real][..., own], wanted)
     others = np.setdiff1d(np.arange(4), own)
     assert not batch['target'][..., others].any()
-    assert (batch['is_track'] == np.isin(np.arange(4), own)).all()
+    # Two tracks of one assay and one of another, or one alone.
+    share = [0.25, 0.25, 0.5] if name == 'human' else [1]
+    assert (batch['share'][:, own] == share).all()
+    assert not batch['share'][:, others].any()
     trained = np.log1p(windows.windows('train')[1])
     wanted = {'mean': trained.mean((0, 1)), 'deviation': trained.std((0, 1))}
     for key, values in wanted.items():

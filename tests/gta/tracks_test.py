@@ -43,7 +43,7 @@ def make_batch():
     'positions': np.tile(np.arange(LENGTH, dtype=np.int32), (8, 1)),
     'target': rng.gamma(1, 1, (8, 8, 3)).astype(np.float32),
     # The last track is of another genome than half of the windows.
-    'is_track': np.arange(3) < np.array([[3], [2]] * 4),
+    'share': np.array([[0.25, 0.25, 0.5], [0.5, 0.5, 0]] * 4, np.float32),
     'mean': rng.uniform(0.5, 2, (8, 3)).astype(np.float32),
     'deviation': rng.uniform(0.5, 2, (8, 3)).astype(np.float32),
     'weight': np.ones((8, 1), np.float32),
@@ -155,15 +155,15 @@ def test_a_deviance_is_of_logarithms_and_of_tracks_that_are_there():
     return float(objective.loss(model, (), given, key, train=True)[0])
 
   found = objective.predict(model, batch)
-  is_track = batch['is_track'][:, None]
+  is_track = batch['share'][:, None] > 0
   assert abs(loss(found)) < 1e-5
   # What is no track of a window may be anything.
   assert abs(loss(jnp.where(is_track, found, 9.0))) < 1e-5
   # Written out for one bin of one track.
   target = found.at[1, 4, 1].add(1.0)
   x, y = (jnp.log1p(values[1, 4, 1]) for values in (found, target))
-  total = batch['mean'][1, :2].sum()
-  wanted = (x - y - y * jnp.log(x / y)) / (8 * 8 * total)
+  relative = (x - y - y * jnp.log(x / y)) / batch['mean'][1, 1]
+  wanted = 0.5 * relative / (8 * 8)
   np.testing.assert_allclose(loss(target), wanted, rtol=1e-3)
 
 
@@ -204,11 +204,8 @@ def test_normal_errors_are_in_deviations_and_a_model_starts_at_the_mean():
   key = jax.random.key(0)
   loss, _ = objective.loss(model, (), batch, key, train=True)
   error = (np.log1p(batch['target']) - mean) / batch['deviation'][:, None]
-  wanted = [
-    np.square(row[:, is_track]).mean()
-    for row, is_track in zip(error, np.asarray(batch['is_track']), strict=True)
-  ]
-  np.testing.assert_allclose(loss, np.mean(wanted), rtol=1e-5)
+  wanted = (np.square(error).mean(1) * batch['share']).sum(-1).mean()
+  np.testing.assert_allclose(loss, wanted, rtol=1e-5)
 
 
 def test_every_track_has_a_linear_term_in_composition():

@@ -15,7 +15,8 @@ _NOTE = (
   'bins of log(1 + coverage), with 95 % bootstraps over windows. `hybrid`: '
   "our backbone behind a tower of Enformer's family (sizes ours); "
   '`enformer`: a transformer of that family behind the same tower. Both have '
-  'about as many parameters, none with weights from elsewhere. `ridge`: linear '
+  'about as many parameters, none with weights from elsewhere, and beside the '
+  "trunk a linear term in the ridge's own features. `ridge`: linear "
   'in CpG and GC at five sizes around a bin, 128 to 32,768 bases, fitted to '
   'each genome; `random_weights`: of the hybrid trunk.'
 )
