@@ -156,7 +156,7 @@ def _change(config: ConfigDict, options: list[str]) -> None:
   if 'attention_pool' in options:
     controls.change(config, 'no_llm')
     controls.change(config, 'linear')
-    config.data.tokenizer = None
+    controls.change(config, 'no_prompt')
   for option in options:
     if option != 'attention_pool':
       controls.change(config, option)

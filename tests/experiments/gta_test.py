@@ -110,12 +110,8 @@ def test_human_genes_run_on_features_of_enformers_shape(folder, tmp_path, arg):
   changes = {
     **human.point_at(folder),
     'objective.language.weights': words / 'stories260K.bin',
+    'data.tokenizer.name': 'gta.language.frozen:Llama2CTokenizer',
+    'data.tokenizer.path': words / 'tok512.bin',
   }
-  del changes['data.tokenizer.path']
-  if arg == 'smoke':
-    changes |= {
-      'data.tokenizer.name': 'gta.language.frozen:Llama2CTokenizer',
-      'data.tokenizer.path': words / 'tok512.bin',
-    }
   run(f'gta/human.py:{arg}', tmp_path, **changes)
   assert _columns(tmp_path) == {'trained', 'random_weights'}
