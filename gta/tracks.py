@@ -132,23 +132,28 @@ class TrackModel(nnx.Module):
     self.trunk = trunk.build(key)
     # Of every bin of a vector its own.
     split = trunk.bin_size // target_bin
-    self.tracks_head = Linear(
-      trunk.width, split * num_tracks, rngs=nnx.Rngs(key)
-    )
-    self.tracks_head.kernel[...] *= 0
+    self.tracks_head = _flat(trunk.width, split * num_tracks, key)
     self.bias = nnx.Param(jnp.zeros(num_tracks))
-    num_shares = 2 * len(composition)
-    self.composition_head = nnx.Param(jnp.zeros((num_shares, num_tracks)))
+    self.composition_head = (
+      _flat(2 * len(composition), num_tracks, key) if composition else None
+    )
     self.sizes, self.split, self.target_bin = composition, split, target_bin
 
   def __call__(self, batch: Batch, num_bins: int) -> Float[Array, 'B M T']:
     """Of the bins in the middle."""
     vectors = _middle(self.trunk(batch), num_bins // self.split)
     found = self.tracks_head(vectors).reshape(len(vectors), num_bins, -1)
-    if self.sizes:
+    if self.composition_head is not None:
       shares = shares_around(_one_hot(batch), self.target_bin, self.sizes)
-      found += _middle(shares, num_bins) @ self.composition_head[...]
+      found += self.composition_head(_middle(shares, num_bins))
     return found + self.bias[...]
+
+
+def _flat(inputs: int, outputs: int, key: PRNGKey) -> Linear:
+  """Zero to begin with."""
+  made = Linear(inputs, outputs, rngs=nnx.Rngs(key))
+  made.kernel[...] = jnp.zeros_like(made.kernel[...])
+  return made
 
 
 def _one_hot(batch: Batch) -> Float[Array, 'B N 4']:

@@ -214,7 +214,7 @@ def test_every_track_has_a_linear_term_in_composition():
   batch = jax.tree.map(jnp.asarray, make_batch())
   model, _ = objective.init(jax.random.key(0))
   weights = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
-  model.composition_head[...] = jnp.asarray(weights)
+  model.composition_head.kernel[...] = jnp.asarray(weights)
   found = objective._logarithm(model, batch) - batch['mean'][:, None]
   # The first window ends in its middle.
   bases = np.eye(4)[np.asarray(batch['sequence'])]
