@@ -20,6 +20,16 @@ from backbone.train.state import (
 )
 
 
+def _moved(params, key, by=0.01):
+  """The parameters, a little off their start."""
+  leaves, structure = jax.tree.flatten(params)
+  keys = jax.random.split(key, len(leaves))
+  return structure.unflatten(
+    leaf + by * jax.random.normal(key, leaf.shape, leaf.dtype)
+    for leaf, key in zip(leaves, keys, strict=True)
+  )
+
+
 class Conformance:
   """Subclass, name it `Test…`, and give `objective` and `batch`.
 
@@ -83,6 +93,8 @@ class Conformance:
   def test_every_parameter_gets_a_gradient(self):
     objective, graphdef, params, aux = self._made
     batch = jax.tree.map(jnp.asarray, self.batch())
+    # A layer that starts at zero hides what is before it.
+    params = _moved(params, jax.random.key(2))
 
     @jax.jit
     def gradient(params):

@@ -14,7 +14,6 @@ from gta import held_out_tracks
 from gta.composition import shares_around
 from gta.enformer import EnformerConfig
 from gta.tracks import EnformerTrunk, Tracks
-from gta.trunk import TrunkConfig
 from tests.objective_conformance import Conformance
 
 LENGTH, BIN = 128, 8
@@ -48,27 +47,6 @@ def make_batch():
     'deviation': rng.uniform(0.5, 2, (8, 3)).astype(np.float32),
     'weight': np.ones((8, 1), np.float32),
   }
-
-
-class TestTracks(Conformance):
-  relative_tolerance = 1e-4
-  overfit_fraction = 0.95
-
-  def objective(self):
-    trunk = TrunkConfig(
-      filters=12,
-      size=5,
-      stride=1,
-      bin_size=BIN,
-      pool='maximum',
-      width=16,
-      backbone=BACKBONE,
-      reads_phase=False,
-    )
-    return Tracks(trunk, num_tracks=3, target_bin=BIN)
-
-  def batch(self):
-    return make_batch()
 
 
 ENFORMER = EnformerConfig(
@@ -222,8 +200,3 @@ def test_every_track_has_a_linear_term_in_composition():
   shares = np.asarray(shares_around(jnp.asarray(bases), BIN, (8, 24)))
   wanted = shares[:, 4:12] @ weights * batch['deviation'][:, None]
   np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
-
-
-def test_unknown_noise_is_refused():
-  with pytest.raises(ValueError, match="noise 'none' is none of"):
-    Tracks(EnformerTrunk(ENFORMER), 3, BIN, noise='none')
