@@ -66,7 +66,7 @@ def test_tracks_run(tmp_path):
     for genome, name in (('human', 'hg38'), ('mouse', 'mm10'))
   }
   run('gta/tracks.py:smoke', tmp_path, **changes)
-  assert _columns(tmp_path) == {'trained', 'random_weights', 'ridge'}
+  assert _columns(tmp_path) == {'trained', 'ridge'}
 
 
 @pytest.fixture(scope='module')

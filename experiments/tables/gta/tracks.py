@@ -18,7 +18,7 @@ _NOTE = (
   'about as many parameters, none with weights from elsewhere, and beside the '
   "trunk a linear term in the ridge's own features. `ridge`: linear "
   'in CpG and GC at five sizes around a bin, 128 to 32,768 bases, fitted to '
-  'each genome; `random_weights`: of the hybrid trunk.'
+  'each genome.'
 )
 _GENOMES = {'human': 'hg38', 'mouse': 'mm10'}
 
@@ -57,7 +57,7 @@ def get_table(
       'title': 'GTA: tracks of held-out windows',
       'note': _NOTE,
       'runs': {'valid': {name: str(path) for name, path in runs.items()}},
-      'shared': {'valid': ('ridge', 'random_weights')},
+      'shared': {'valid': ('ridge',)},
       'split': 'validation',
     },
   }
