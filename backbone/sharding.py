@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from backbone.array_types import PyTree
@@ -19,17 +19,19 @@ from backbone.array_types import PyTree
 MESH_AXES = ('data', 'seq', 'model')
 
 Axis = str | tuple[str, ...] | None
+# Of devices, or of sizes alone.
+AnyMesh = Mesh | AbstractMesh
 
 
 @dataclasses.dataclass(frozen=True)
 class AxisRules:
-  """Logical axis -> mesh axis; a misspelt axis is an AttributeError.
+  """Logical axis -> mesh axis, none if empty; a misspelt one is an error.
 
   Attributes:
     batch: Rows of a batch.
     length: Tokens or bases of a row.
     embed: Embedding width of activations.
-    parameter_embed: Embedding width of parameters (FSDP over `data`).
+    parameter_embed: Embedding width of parameters ('data' is FSDP).
     heads: Heads of attention and of the delta rule.
     mlp: Hidden width of feed-forward blocks.
     vocab: Rows of an embedding table, classes of a head.
@@ -49,7 +51,7 @@ class AxisRules:
     Raises:
       ValueError: Two dimensions would share a mesh axis.
     """
-    axes = [a and getattr(self, a) for a in logical_axes]
+    axes = [(a and getattr(self, a)) or None for a in logical_axes]
     used = [n for a in axes if a for n in ((a,) if isinstance(a, str) else a)]
     if len(used) != len(set(used)):
       raise ValueError(f'{logical_axes} puts two dimensions on one mesh axis')
@@ -134,7 +136,7 @@ def shard(
 
 
 def param_specs(
-  tree: PyTree, mesh: Mesh, rules: AxisRules = DEFAULT_RULES
+  tree: PyTree, mesh: AnyMesh, rules: AxisRules = DEFAULT_RULES
 ) -> PyTree:
   """A NamedSharding for each array of `tree`, by its path.
 
@@ -163,13 +165,13 @@ def param_specs(
 
 
 def batch_sharding(
-  mesh: Mesh, rules: AxisRules = DEFAULT_RULES
+  mesh: AnyMesh, rules: AxisRules = DEFAULT_RULES
 ) -> NamedSharding:
   """How every [B, N] array of a batch is split."""
   return NamedSharding(mesh, rules.spec('batch', 'length'))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: AnyMesh) -> NamedSharding:
   """One copy on every device."""
   return NamedSharding(mesh, P())
 

@@ -4,7 +4,7 @@ import json
 import pathlib
 import runpy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import config_flags
@@ -13,7 +13,8 @@ from experiments import common
 
 USAGE = (
   'usage: python -m experiments.run --config=FILE[:arg] --workdir=DIR '
-  '[--config.a.b=value ...]'
+  '[--config.a.b=value ...] '
+  '[--coordinator=HOST:PORT --processes=N --process=I]'
 )
 
 PARTS = common.Signature(
@@ -25,6 +26,7 @@ PARTS = common.Signature(
     'optimizer',
     'train',
     'mesh',
+    'sharding',
     'tables',
   ),
   required=('objective', 'data', 'train'),
@@ -34,20 +36,38 @@ DEFAULTS = {
   'seed': 0,
   'optimizer': {'name': 'backbone.train.optim:AdamW'},
   'mesh': {},
+  'sharding': {},
   'tables': [],
 }
 
 
-def read_flags(
-  argv: Sequence[str],
-) -> tuple[dict[str, Any], str, pathlib.Path]:
-  """Configuration, its file, and the working directory.
+class Flags(NamedTuple):
+  """The command line, read.
+
+  Attributes:
+    config: The configuration.
+    file: Where it is from, with its argument.
+    workdir: Of the run.
+    processes: What `backbone.train.processes.start` is given.
+  """
+
+  config: dict[str, Any]
+  file: str
+  workdir: pathlib.Path
+  processes: dict[str, str | int | None]
+
+
+def read_flags(argv: Sequence[str]) -> Flags:
+  """All that is said there.
 
   Raises:
     common.ConfigError: The command line does not make sense.
   """
   values = flags.FlagValues()
   flags.DEFINE_string('workdir', None, 'Output.', flag_values=values)
+  flags.DEFINE_string('coordinator', None, 'Address.', flag_values=values)
+  flags.DEFINE_integer('processes', None, 'How many.', flag_values=values)
+  flags.DEFINE_integer('process', None, 'Which.', flag_values=values)
   holder = config_flags.DEFINE_config_file(
     'config', flag_values=values, sys_argv=[*argv]
   )
@@ -69,7 +89,13 @@ def read_flags(
     unexpected = f'unexpected {rest[1]}; ' if len(rest) > 1 else ''
     raise common.ConfigError(unexpected + USAGE)
   plain = json.loads(json.dumps(config))
-  return {**DEFAULTS, **plain}, named[0], pathlib.Path(values.workdir)
+  together = {
+    'coordinator': values.coordinator,
+    'number': values.processes,
+    'index': values.process,
+  }
+  workdir = pathlib.Path(values.workdir)
+  return Flags({**DEFAULTS, **plain}, named[0], workdir, together)
 
 
 def load_config(file: str, arg: str) -> Any:
@@ -122,6 +148,7 @@ def validate(config: Mapping[str, Any]) -> None:
   common.check(config['optimizer'], 'config.optimizer')
   common.check(run_config(config), 'config.train')
   common.check(mesh_config(config), 'config.mesh')
+  common.check(sharding_config(config), 'config.sharding')
   for where, table in table_configs(config):
     if not common.is_object(table):
       raise common.ConfigError(f"{where}: needs name='module:Name'")
@@ -141,6 +168,11 @@ def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def mesh_config(config: Mapping[str, Any]) -> dict[str, Any]:
   """`config.mesh` as a call of `make_mesh`."""
   return {'name': 'backbone.sharding:make_mesh', **config['mesh']}
+
+
+def sharding_config(config: Mapping[str, Any]) -> dict[str, Any]:
+  """`config.sharding` as rules: {'parameter_embed': 'data'} is FSDP."""
+  return {'name': 'backbone.sharding:AxisRules', **config['sharding']}
 
 
 def table_configs(config: Mapping[str, Any]) -> list[tuple[str, Any]]:

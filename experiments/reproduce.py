@@ -240,7 +240,7 @@ def _is_finished(arguments: Sequence[str], workdir: pathlib.Path) -> bool:
   path = workdir / 'finished.json'
   if not path.exists():
     return False
-  config, _, _ = command_line.read_flags(['experiments.run', *arguments])
+  config = command_line.read_flags(['experiments.run', *arguments]).config
   if json.loads(path.read_text())['config'] != config:
     raise common.ConfigError(
       f'{workdir}: a run of another configuration than the table asks for; '

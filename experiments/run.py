@@ -23,36 +23,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from backbone import memory
-from experiments import command_line, common
+from experiments import command_line, common, together
 
 EXIT_MEND = 2
 EXIT_DIVERGED = 3
-EXIT_INTERRUPTED = 75
+EXIT_INTERRUPTED = together.EXIT_AGAIN
 
 
 def main(argv: Sequence[str]) -> int:
   """The whole flow; returns the exit code."""
   try:
-    config, file, workdir = command_line.read_flags(argv)
-    command_line.validate(config)
-    return _run(config, file, workdir, argv)
+    given = command_line.read_flags(argv)
+    command_line.validate(given.config)
+    return _run(given, argv)
   except common.ConfigError as error:
     return complain(error)
 
 
-def _run(
-  config: dict[str, Any], file: str, workdir: pathlib.Path, argv: Sequence[str]
-) -> int:
-  finished = read_finished(workdir, config)
+def _run(given: command_line.Flags, argv: Sequence[str]) -> int:
+  finished = read_finished(given.workdir, given.config)
   if finished:
-    _print_results(workdir, finished)
+    _print_results(given.workdir, finished)
     return 0
 
-  from backbone.train import checkpoint, loop
+  is_together = any(given.processes.values()) or together.is_launched()
+  if is_together:
+    together.watch()
+
+  import jax
+
+  from backbone.train import checkpoint, loop, processes
   from data_pipelines import errors
 
   try:
-    summary = _train_and_tabulate(config, file, workdir, argv)
+    if is_together:
+      processes.start(**given.processes)
+    summary = _train_and_tabulate(given, argv)
   except (errors.InputError, checkpoint.CheckpointError) as error:
     return complain(error)
   except loop.Diverged as error:
@@ -60,33 +66,50 @@ def _run(
   except OSError as error:
     if error.errno != errno.ENOSPC:
       raise
-    return complain(f'{workdir}: the disk is full')
-  except loop.TrainingError as error:
+    return complain(f'{given.workdir}: the disk is full')
+  except (loop.TrainingError, processes.ProcessesError) as error:
     return complain(error)
   except loop.Interrupted as error:
     text = f'{error}; the same command goes on from there'
     return complain(text, EXIT_INTERRUPTED)
-  _print_results(workdir, summary)
+  except jax.errors.JaxRuntimeError as error:
+    if processes.number() == 1:
+      raise
+    text = f'{error}'.strip().splitlines()[0]
+    return complain(
+      f'process {jax.process_index()}: another process of this run is lost '
+      f'({text}); the same command on all goes on from the last checkpoint',
+      EXIT_INTERRUPTED,
+    )
+  if summary:
+    _print_results(given.workdir, summary)
   return 0
 
 
 def _train_and_tabulate(
-  config: dict[str, Any], file: str, workdir: pathlib.Path, argv: Sequence[str]
-) -> dict[str, Any]:
+  given: command_line.Flags, argv: Sequence[str]
+) -> dict[str, Any] | None:
+  """What the run came to; None in processes but the first."""
   tables = [
     common.build(table, where)
-    for where, table in command_line.table_configs(config)
+    for where, table in command_line.table_configs(given.config)
   ]
-  trained, context = train(config, workdir)
+  trained, context = train(given.config, given.workdir)
+  if context is None:
+    return None
   rows = [row for table in tables for row in table.rows(context)]
-  return _finish(config, file, workdir, argv, trained, rows, context)
+  return _finish(given, argv, trained, rows, context)
 
 
 def train(config: Mapping[str, Any], workdir: pathlib.Path) -> tuple[Any, Any]:
-  """The end of the run and its `Context`; of a finished run, read again."""
-  from backbone.train import loop
+  """The end of the run and its `Context`; of a finished run, read again.
+
+  Of several processes the first alone goes on: others have no `Context`.
+  """
+  from backbone.train import loop, processes
 
   mesh = common.build(command_line.mesh_config(config), 'config.mesh')
+  rules = common.build(command_line.sharding_config(config), 'config.sharding')
   objective = common.build(config['objective'], 'config.objective')
   optimizer = common.build(config['optimizer'], 'config.optimizer')
   run = common.build(command_line.run_config(config), 'config.train')
@@ -103,25 +126,34 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> tuple[Any, Any]:
     optimizer=optimizer,
     workdir=workdir,
     mesh=mesh,
+    rules=rules,
     seed=config['seed'],
     config=dict(config),
   )
+  if processes.number() > 1:
+    is_chief = processes.is_chief()
+    trained, mesh = processes.leave(trained)
+    if not is_chief:
+      return trained, None
   return trained, _context(
     trained, objective, data, mesh, config['seed'], workdir
   )
 
 
 def _build_data(config: Mapping[str, Any], workdir: pathlib.Path) -> Any:
+  from backbone.train import processes
+
   source = dict(config['data'])
   prepare = source.pop('prepare', None)
   if prepare:
     path, partial = workdir / 'data', workdir / 'data.partial'
-    if not path.exists():
+    if processes.is_chief() and not path.exists():
       shutil.rmtree(partial, ignore_errors=True)
       partial.mkdir(parents=True)
       maker = command_line.prepare_config(prepare)
       common.build(maker, 'config.data.prepare', out=partial)
       partial.rename(path)
+    processes.wait_for_all('data are prepared')
     source['path'] = source.get('path') or str(path)
   return common.build(source, 'config.data')
 
@@ -144,10 +176,11 @@ def _context(trained, objective, data, mesh, seed, workdir):
   )
 
 
-def _finish(config, file, workdir, argv, trained, rows, context):
+def _finish(given, argv, trained, rows, context):
   from backbone.train import metrics, state
   from experiments import report
 
+  workdir = given.workdir
   lines = metrics.read_metrics(workdir / 'metrics.jsonl')
   rates = [x['tokens_per_second'] for x in lines if x['split'] == 'train']
   summary = {
@@ -162,8 +195,8 @@ def _finish(config, file, workdir, argv, trained, rows, context):
   rows = [{k: _plain(v) for k, v in row.items()} for row in rows]
   write_aside(workdir / 'results.json', json.dumps(rows, indent=1))
   html = report.render(
-    config=config,
-    file=file,
+    config=given.config,
+    file=given.file,
     command=' '.join(['python -m experiments.run', *argv[1:]]),
     lines=lines,
     rows=rows,
@@ -172,7 +205,7 @@ def _finish(config, file, workdir, argv, trained, rows, context):
     pictures=sorted((workdir / 'pictures').glob('*.png')),
   )
   write_aside(workdir / 'report.html', html)
-  finished = {'config': config, 'summary': summary}
+  finished = {'config': given.config, 'summary': summary}
   write_aside(workdir / 'finished.json', json.dumps(finished, indent=1))
   return summary
 
@@ -245,8 +278,17 @@ def complain(error: Any, code: int = EXIT_MEND) -> int:
   return code
 
 
+def end(code: int) -> None:
+  """Leaves the program; a failure does not wait for other processes."""
+  jax = sys.modules.get('jax')
+  if code and jax and jax.distributed.is_initialized():
+    sys.stdout.flush()
+    os._exit(code)
+  sys.exit(code)
+
+
 if __name__ == '__main__':
   memory.keep_memory()
   # `python -m` imports this file as __main__; the errors are those of the
   # imported module.
-  sys.exit(importlib.import_module('experiments.run').main(sys.argv))
+  end(importlib.import_module('experiments.run').main(sys.argv))

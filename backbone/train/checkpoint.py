@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from backbone.array_types import PyTree
+from backbone.train import processes
 from backbone.train.state import TrainState
 
 # Room for the iterator's position, the metadata and the file system's blocks.
@@ -133,7 +134,7 @@ class Checkpoints:
       if shard.replica_id == 0
     )
     free = shutil.disk_usage(self._directory).free
-    if free < needed:
+    if processes.any_of(free < needed):
       sizes = f'{needed / 1e6:,.2f} MB needed, {free / 1e6:,.2f} MB free'
       raise self._cannot_write(
         f'checkpoint {step}', f'the disk is full ({sizes})'
@@ -175,26 +176,32 @@ class Checkpoints:
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for i, step in enumerate(steps):
-      try:
-        restored = self._read(step, abstract)
-      except CheckpointError:
-        raise
-      except Exception as error:
-        logging.warning(
-          'checkpoint %d in %s is unreadable and skipped (%s)',
-          step,
-          self._directory,
-          _first_line(error),
-        )
-        continue
-      self._set_aside(steps[:i])
-      return restored
+      restored, reason = self._try_to_read(step, abstract)
+      if not processes.any_of(restored is None):
+        self._set_aside(steps[:i])
+        return restored
+      logging.warning(
+        'checkpoint %d in %s is unreadable and skipped (%s)',
+        step,
+        self._directory,
+        reason or 'another process cannot read it',
+      )
     if steps:
       raise CheckpointError(
         f'{self._directory}: no checkpoint is readable (steps {steps[::-1]}); '
         'delete the directory to start from the beginning'
       )
     return None
+
+  def _try_to_read(
+    self, step: int, abstract: TrainState
+  ) -> tuple[Restored | None, str]:
+    try:
+      return self._read(step, abstract), ''
+    except CheckpointError:
+      raise
+    except Exception as error:
+      return None, _first_line(error)
 
   def _read(self, step: int, abstract: TrainState) -> Restored:
     args = ocp.args.Composite(
@@ -227,12 +234,14 @@ class Checkpoints:
         )
 
   def _set_aside(self, steps: list[int]) -> None:
-    for step in steps:
+    if not steps:
+      return
+    for step in steps if processes.is_chief() else ():
       target = self._directory / f'unreadable-{step}'
       shutil.rmtree(target, ignore_errors=True)
       (self._directory / str(step)).rename(target)
-    if steps:
-      self._manager.reload()
+    processes.wait_for_all('unreadable checkpoints are set aside')
+    self._manager.reload()
 
   def _abandon(self, error: Exception) -> CheckpointError:
     step, self._pending = self._pending, None

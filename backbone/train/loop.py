@@ -18,7 +18,9 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from backbone.array_types import PyTree
+from backbone.sharding import DEFAULT_RULES, AxisRules
 from backbone.train import metrics as metrics_lib
+from backbone.train import processes
 from backbone.train.checkpoint import Checkpoints, Identity, hash_text
 from backbone.train.evaluate import evaluate_sources, make_evaluate
 from backbone.train.objective import Objective
@@ -75,6 +77,8 @@ class Run:
     checkpoint_every: Steps between checkpoints; also after the last step.
     keep: Newest checkpoints kept.
     bases_per_token: Bases that the model reads as one unit, for tokens/s.
+    micro_batches: Parts of a batch whose gradients are made one after another,
+      in less memory.
   """
 
   steps: int
@@ -84,6 +88,7 @@ class Run:
   checkpoint_every: int = 500
   keep: int = 3
   bases_per_token: int = 3
+  micro_batches: int = 1
 
   def __post_init__(self):
     for field in dataclasses.fields(self):
@@ -91,12 +96,13 @@ class Run:
         raise ValueError(f'{field.name} must be at least 1')
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Trained:
   """The end of a run: the model before the first step and after the last."""
 
-  step: int
-  graphdef: nnx.GraphDef
+  step: int = dataclasses.field(metadata={'static': True})
+  graphdef: nnx.GraphDef = dataclasses.field(metadata={'static': True})
   params: PyTree
   aux: PyTree
   initial_params: PyTree
@@ -111,6 +117,7 @@ def fit(
   optimizer: Optimizer,
   workdir: pathlib.Path,
   mesh: Mesh,
+  rules: AxisRules = DEFAULT_RULES,
   seed: int = 0,
   config: dict[str, Any] | None = None,
   is_progress_shown: bool = True,
@@ -128,12 +135,23 @@ def fit(
   schedule = optimizer.schedule(run.steps)
 
   with jax.set_mesh(mesh), contextlib.ExitStack() as stack:
-    graphdef, abstract = abstract_state(objective, transform, mesh=mesh)
+    graphdef, abstract = abstract_state(
+      objective, transform, mesh=mesh, rules=rules
+    )
     create = make_create(objective, transform, abstract)
     train_step = make_step(
-      objective, transform, graphdef, abstract, step_key, mesh=mesh
+      objective,
+      transform,
+      graphdef,
+      abstract,
+      step_key,
+      mesh=mesh,
+      rules=rules,
+      micro_batches=run.micro_batches,
     )
-    evaluate = make_evaluate(objective, graphdef, evaluation_key, mesh=mesh)
+    evaluate = make_evaluate(
+      objective, graphdef, evaluation_key, mesh=mesh, rules=rules
+    )
     checkpoints = Checkpoints(
       workdir / 'checkpoints',
       Identity(
@@ -146,10 +164,9 @@ def fit(
     )
     stack.callback(checkpoints.close)
 
-    process = {
-      'process_id': jax.process_index(),
-      'num_processes': jax.process_count(),
-    }
+    processes.check_alike(data.manifest_hash(), 'data set')
+    reader, readers = processes.reader(mesh)
+    process = {'process_id': reader, 'num_processes': readers}
     batches = data.train(**process)
     restored = checkpoints.restore(abstract)
     if restored:
@@ -162,7 +179,7 @@ def fit(
         f'{workdir} is at step {start}, beyond config.train.steps={run.steps}'
       )
 
-    is_chief = jax.process_index() == 0
+    is_chief = processes.is_chief()
     writer = stack.enter_context(
       contextlib.closing(
         metrics_lib.MetricsWriter(
@@ -181,13 +198,12 @@ def fit(
       )
     )
     stop = stack.enter_context(_stop_on_signal())
-    throughput = metrics_lib.Throughput(
-      run.bases_per_token, jax.process_count()
-    )
+    throughput = metrics_lib.Throughput(run.bases_per_token, readers)
 
     for step in range(start, run.steps + 1):
       is_last = step == run.steps
       is_new = step > start or not restored
+      is_stopped = _is_stopped(stop, step, run.log_every)
 
       with throughput.paused():
         if is_new and (is_last or step % run.evaluate_every == 0):
@@ -197,17 +213,17 @@ def fit(
           means = evaluate_sources(evaluate, state.params, state.aux, held_out)
           writer.write(step, 'validation', metrics_lib.values(means))
 
-        is_due = is_last or stop.is_set() or step % run.checkpoint_every == 0
+        is_due = is_last or is_stopped or step % run.checkpoint_every == 0
         if step > start and is_due:
           _check_finite(state, checkpoints)
           checkpoints.save(state, step, batches.get_state())
-      if is_last or (stop.is_set() and step > start):
+      if is_last or (is_stopped and step > start):
         break
 
       batch = next(batches)
       throughput.count(batch)
 
-      state, means = train_step(state, to_device(batch, mesh))
+      state, means = train_step(state, to_device(batch, mesh, rules))
 
       if (step + 1) % run.log_every == 0 or step + 1 == run.steps:
         values = metrics_lib.values(means)
@@ -234,6 +250,13 @@ def fit(
       initial_params=initial.params,
       initial_aux=initial.aux,
     )
+
+
+def _is_stopped(stop: threading.Event, step: int, every: int) -> bool:
+  """Whether a signal came; several processes agree now and then."""
+  if processes.number() == 1:
+    return stop.is_set()
+  return step % every == 0 and processes.any_of(stop.is_set())
 
 
 def _check_finite(state: TrainState, checkpoints: Checkpoints) -> None:

@@ -15,11 +15,14 @@ from jax.sharding import Mesh
 from backbone.array_types import Batch, Mean, PRNGKey, PyTree
 from backbone.sharding import (
   DEFAULT_RULES,
+  AnyMesh,
   AxisRules,
   batch_sharding,
   param_specs,
   replicated,
+  shard,
 )
+from backbone.train import processes
 from backbone.train.objective import HasFrozen, Objective
 
 
@@ -80,7 +83,7 @@ def abstract_state(
   objective: Objective,
   transform: optax.GradientTransformation,
   *,
-  mesh: Mesh,
+  mesh: AnyMesh,
   rules: AxisRules = DEFAULT_RULES,
 ) -> tuple[nnx.GraphDef, TrainState]:
   """The model's static half and the state's shapes with their shardings."""
@@ -106,7 +109,7 @@ def abstract_state(
   return graphdef, placed
 
 
-def _aux_specs(aux: PyTree, mesh: Mesh, rules: AxisRules) -> PyTree:
+def _aux_specs(aux: PyTree, mesh: AnyMesh, rules: AxisRules) -> PyTree:
   """Weights below the key 'frozen' lie like parameters; a copy of the rest."""
   if isinstance(aux, tuple) and not hasattr(aux, '_fields'):
     return tuple(_aux_specs(part, mesh, rules) for part in aux)
@@ -166,21 +169,27 @@ def make_step(
   *,
   mesh: Mesh,
   rules: AxisRules = DEFAULT_RULES,
+  micro_batches: int = 1,
 ) -> Step:
   """The jitted step: state (donated) and batch to state and metrics.
 
   A step whose loss or gradient norm is not finite changes nothing but
-  `failed_at`.
+  `failed_at`. Of several micro-batches, which need less memory, the gradients
+  are averaged: each loss is a mean over its own rows.
   """
 
-  def step(state: TrainState, batch: Batch):
-    def loss_fn(params):
-      step_key = jax.random.fold_in(key, state.step)
-      model = nnx.merge(graphdef, params)
-      return objective.loss(model, state.aux, batch, step_key, train=True)
+  def loss_of(params: PyTree, aux: PyTree, batch: Batch, key: PRNGKey):
+    model = nnx.merge(graphdef, params)
+    return objective.loss(model, aux, batch, key, train=True)
 
-    (loss, (aux, metrics)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-      state.params
+  gradient_of = jax.value_and_grad(loss_of, has_aux=True)
+  if micro_batches > 1:
+    gradient_of = _in_parts(gradient_of, micro_batches, rules)
+
+  def step(state: TrainState, batch: Batch):
+    step_key = jax.random.fold_in(key, state.step)
+    (loss, (aux, metrics)), grads = gradient_of(
+      state.params, state.aux, batch, step_key
     )
     norm = jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))
     updates, opt_state = transform.update(grads, state.opt_state, state.params)
@@ -209,6 +218,40 @@ def make_step(
   )
 
 
+def _in_parts(gradient_of: Callable, number: int, rules: AxisRules) -> Callable:
+  """The same of rows in turn: the mean of losses and gradients."""
+
+  def dealt(x: jax.Array) -> jax.Array:
+    # Every device keeps its rows.
+    parts = x.reshape(-1, number, *x.shape[1:]).swapaxes(0, 1)
+    axes = (None, 'batch', 'length', *(None,) * x.ndim)[: parts.ndim]
+    return shard(parts, *axes, rules=rules)
+
+  def gradient(params: PyTree, aux: PyTree, batch: Batch, key: PRNGKey):
+    rows = batch['segment_ids'].shape[0]
+    if rows % number:
+      raise TrainingError(
+        f'a batch of {rows} rows cannot be cut into {number} micro-batches: '
+        'change config.data.batch_size or config.train.micro_batches'
+      )
+
+    def add(carry, given):
+      aux, total = carry
+      part, part_key = given
+      (loss, (aux, metrics)), found = gradient_of(params, aux, part, part_key)
+      total = jax.tree.map(jnp.add, total, found)
+      return (aux, total), (loss, metrics)
+
+    zero = jax.tree.map(jnp.zeros_like, params)
+    parts = jax.tree.map(dealt, batch), jax.random.split(key, number)
+    (aux, total), (losses, metrics) = jax.lax.scan(add, (aux, zero), parts)
+    mean = jax.tree.map(lambda g: g / number, total)
+    metrics = jax.tree.map(lambda x: x.sum(0), metrics)
+    return (losses.mean(), (aux, metrics)), mean
+
+  return gradient
+
+
 def with_loss(metrics: dict[str, Mean], loss: jax.Array) -> dict[str, Mean]:
   """`metrics` with the scalar loss where the objective gives none itself."""
   return metrics if 'loss' in metrics else {'loss': as_mean(loss), **metrics}
@@ -228,17 +271,25 @@ def to_device(
     TrainingError: The rows or their length do not divide over the mesh.
   """
   sharding = batch_sharding(mesh, rules)
-  shape = batch['segment_ids'].shape
-  num_rows = shape[0] * jax.process_count()
-  if num_rows % mesh.shape['data'] or shape[1] % mesh.shape['seq']:
+  reader, readers = processes.reader(mesh)
+  rows, length = batch['segment_ids'].shape
+  num_rows = rows * readers
+  if num_rows % mesh.shape['data'] or length % mesh.shape['seq']:
     raise TrainingError(
-      f'a batch of {num_rows} rows of {shape[1]} bases cannot be split over a '
+      f'a batch of {num_rows} rows of {length} bases cannot be split over a '
       f'mesh of {dict(mesh.shape)}: change config.data or config.mesh'
     )
-  return {
-    name: jax.make_array_from_process_local_data(sharding, array)
-    for name, array in batch.items()
-  }
+
+  def placed(array: np.ndarray) -> jax.Array:
+    def piece(index: tuple[slice, ...]) -> np.ndarray:
+      wanted = range(num_rows)[index[0]]
+      first = wanted.start - reader * rows
+      return array[(slice(first, first + len(wanted)), *index[1:])]
+
+    shape = num_rows, *array.shape[1:]
+    return jax.make_array_from_callback(shape, sharding, piece)
+
+  return {name: placed(array) for name, array in batch.items()}
 
 
 def parameters_sha256(params: Any) -> str:

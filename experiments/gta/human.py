@@ -123,8 +123,11 @@ def get_config(arg: str = 'llama3_1b') -> ConfigDict:
     'evaluate_every': 500,
     'evaluate_rows': 1_024,
     'checkpoint_every': 1_000,
+    'micro_batches': 1,
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
+  # With 'data', every chip holds a part of each parameter (FSDP).
+  config.sharding = {'parameter_embed': ''}
   config.tables = {'held_out': {'name': 'gta.held_out:HeldOut'}}
   _change(config, options)
   if is_smoke:

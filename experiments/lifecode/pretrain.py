@@ -101,8 +101,11 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'evaluate_every': 250,
     'evaluate_rows': 16,
     'checkpoint_every': 100,
+    'micro_batches': 1,
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
+  # With 'data', every chip holds a part of each parameter (FSDP).
+  config.sharding = {'parameter_embed': ''}
   config.tables = {
     'masked_bits': {
       'name': 'lifecode.evaluation:MaskedBits',

@@ -114,9 +114,12 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'evaluate_every': 200,
     'evaluate_rows': 64,
     'checkpoint_every': 100,
+    'micro_batches': 1,
     'bases_per_token': 1,
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
+  # With 'data', every chip holds a part of each parameter (FSDP).
+  config.sharding = {'parameter_embed': ''}
   config.tables = {}
   if size == 'smoke':
     config.data.update(row_length=96, batch_size=2)

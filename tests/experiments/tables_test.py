@@ -259,7 +259,7 @@ def _config(wanted):
 
 
 def _read_command(*arguments):
-  config, _, _ = command_line.read_flags(['run', *arguments])
+  config = command_line.read_flags(['run', *arguments]).config
   command_line.validate(config)
   return config
 

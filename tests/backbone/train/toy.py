@@ -1,6 +1,8 @@
 """A small masked predictor and a data source that tests train on."""
 
 import dataclasses
+import itertools
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from backbone.array_types import Mean
+from data_pipelines.endless import local_rows
 
 VOCABULARY = 'ACGTN'
 
@@ -76,8 +79,9 @@ class Toy:
 class ToyIterator:
   """Batches drawn from (seed, position)."""
 
-  def __init__(self, data: 'ToyData'):
+  def __init__(self, data: 'ToyData', rows: slice = slice(None)):
     self._data = data
+    self._rows = rows
     self._position = 0
 
   def __iter__(self):
@@ -85,7 +89,18 @@ class ToyIterator:
 
   def __next__(self):
     self._position += 1
-    return self._data.batch(self._position - 1)
+    batch = self._data.batch(self._position - 1)
+    batch = {name: array[self._rows] for name, array in batch.items()}
+    if self._data.log:
+      self._write_down(batch['sequence'])
+    return batch
+
+  def _write_down(self, sequence):
+    first = self._rows.start or 0
+    with open(self._data.log, 'a') as file:
+      for row, bases in enumerate(sequence, first):
+        crc = zlib.crc32(bases.tobytes())
+        file.write(f'{self._position - 1} {row} {crc}\n')
 
   def get_state(self):
     """The position."""
@@ -98,13 +113,18 @@ class ToyIterator:
 
 @dataclasses.dataclass(frozen=True)
 class ToyData:
-  """A repeated motif with noise, some rows padded."""
+  """A repeated motif with noise, some rows padded.
+
+  Attributes:
+    log: A file that is told of every row that is read, if any.
+  """
 
   batch_size: int = 8
   row_length: int = 24
   seed: int = 0
   path: str = ''
   manifest: str = 'toy'
+  log: str = ''
 
   def batch(self, i: int) -> dict[str, np.ndarray]:
     """Batch `i`, whoever asks."""
@@ -125,17 +145,17 @@ class ToyData:
     }
 
   def train(self, *, process_id, num_processes):
-    """The iterator; one process only."""
-    del process_id, num_processes
-    return ToyIterator(self)
+    """The iterator over this process's rows."""
+    rows = local_rows(self.batch_size, process_id, num_processes)
+    return ToyIterator(self, slice(rows.start, rows.stop))
 
   def evaluation(self, split, *, max_rows, process_id=0, num_processes=1):
     """Batches that training never reaches."""
-    del split, process_id, num_processes
-    batches = [
-      self.batch(10**6 + i) for i in range(max_rows // self.batch_size)
-    ]
-    return [('toy', batches)]
+    del split
+    batches = self.train(process_id=process_id, num_processes=num_processes)
+    batches.set_state({'position': 10**6})
+    number = max_rows // self.batch_size
+    return [('toy', list(itertools.islice(batches, number)))]
 
   def manifest_hash(self):
     """Of the name alone."""
