@@ -10,11 +10,6 @@
           seconds and memory of Enformer at 196,608 bases beside the torch port
   step    a training step of a hybrid of 130 M beside its all-softmax control,
           by length, compiler-estimated for the chips of --topology
-  fit     whether a step of the preset --size on --rows rows of --bases, over
-          the chips of --topology, compiles, and what it holds; with --teacher
-          of all objectives, distillation from an ESM-2 of that size among them;
-          with --vocabulary of VQDNA's stage 2 of --size, on one of that size;
-          with --language of GTA around a language model of that size
 
 Prints tables; with --json also the rows, one JSON object a line. The torch
 columns need the extra `parity`, topologies the extra `tpu`.
@@ -29,11 +24,9 @@ import sys
 import tempfile
 
 from backbone import memory
-from backbone.train.objective import Objective
 from data_pipelines import organism
 from experiments import (
   bench_enformer,
-  bench_fit,
   bench_loader,
   bench_step,
   bench_train,
@@ -56,40 +49,17 @@ def main(argv: list[str]) -> int:
   elif options.benchmark == 'enformer':
     rows = bench_enformer.measure(options.rounds)
     print(bench_enformer.format_table(rows), flush=True)
-  elif options.benchmark == 'step':
+  else:
     rows = bench_step.measure(options.topology, options.lengths)
     print(bench_step.format_table(rows), flush=True)
-  else:
-    rows = [
-      bench_fit.measure(
-        options.topology,
-        _objective(options),
-        options.rows,
-        options.bases,
-        bench_fit.genes(options.language, options.rows)
-        if options.language
-        else None,
-      )
-    ]
-    print(bench_fit.format_measured(rows[0]), flush=True)
   if options.json:
     print('\n'.join(json.dumps(row) for row in rows))
   return 0
 
 
-def _objective(options: argparse.Namespace) -> Objective:
-  if options.language:
-    return bench_fit.aligned(options.language)
-  if options.vocabulary:
-    return bench_fit.masked_codes(options.size, options.vocabulary)
-  if options.teacher:
-    return bench_fit.everything(options.size, options.teacher)
-  return bench_fit.masked(options.size)
-
-
 def _parse(argv: list[str]) -> argparse.Namespace:
   parser = argparse.ArgumentParser(prog='python -m experiments.bench')
-  benchmarks = ['train', 'vocabulary', 'enformer', 'step', 'fit']
+  benchmarks = ['train', 'vocabulary', 'enformer', 'step']
   parser.add_argument('benchmark', choices=benchmarks)
   parser.add_argument('--fasta', type=pathlib.Path, help='of the loader table')
   parser.add_argument('--shards', type=pathlib.Path, help='built from --fasta')
@@ -102,23 +72,12 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     default=bench_step.LENGTHS,
     help='tokens of a row, as 2048,4096',
   )
-  parser.add_argument('--size', default='350m', help='a preset')
-  parser.add_argument('--rows', type=int, default=1)
-  parser.add_argument('--bases', type=int, default=2**20)
-  parser.add_argument('--teacher', help='size of ESM-2, as 650m')
-  sizes = ['smoke', 'cpu', '16m']
-  parser.add_argument('--vocabulary', choices=sizes, help='VQDNA stage 1')
-  sizes = ['llama3_1b', 'llama3_8b']
-  parser.add_argument('--language', choices=sizes, help='GTA')
   parser.add_argument('--json', action='store_true')
   options = parser.parse_args(argv)
   if (options.fasta is None) != (options.shards is None):
     parser.error('--fasta and --shards belong together')
-  papers = options.teacher, options.vocabulary, options.language
-  if sum(map(bool, papers)) > 1:
-    parser.error('--teacher, --vocabulary and --language: give one of them')
-  if options.benchmark in ('step', 'fit') and options.topology is None:
-    parser.error(f'{options.benchmark} needs --topology')
+  if options.benchmark == 'step' and options.topology is None:
+    parser.error('step needs --topology')
   return options
 
 

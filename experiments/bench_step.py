@@ -6,7 +6,6 @@ has no figure for, the host, and the start of each program.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,13 +13,13 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from backbone import sharding
-from backbone.array_types import PyTree
 from backbone.kernels import estimate
 from backbone.model import BackboneConfig
-from backbone.train import optim, state
+from backbone.train import optim
 from backbone.train.objective import Objective
 from backbone.train.state import TrainState
 from data_pipelines.rows import PACKED
+from experiments import planned
 from lifecode.model import LifeCodeConfig
 from lifecode.objective import pretrain
 from lifecode.tokenizers import ConvMerge
@@ -56,34 +55,21 @@ def objective(backbone: BackboneConfig) -> Objective:
 
 
 def trace(
-  objective: Objective,
-  mesh: Mesh,
-  rows: int,
-  length: int,
-  batch: Mapping[str, jax.ShapeDtypeStruct] | None = None,
+  objective: Objective, mesh: Mesh, rows: int, length: int
 ) -> tuple[Any, TrainState]:
   """A training step on `mesh`, traced, and the state it moves.
 
   Args:
     length: Tokens of a row, of three bases each.
-    batch: Shapes of something else than packed rows.
   """
-  transform = optim.AdamW().transform(1_000)
-  graphdef, abstract = state.abstract_state(objective, transform, mesh=mesh)
-  batch = batch or {
+  batch = {
     name: jax.ShapeDtypeStruct((rows, CODON * length), dtype)
     for name, (dtype, _) in PACKED.items()
   }
-  step = state.make_step(
-    objective, transform, graphdef, abstract, jax.random.key(0), mesh=mesh
+  transform = optim.AdamW().transform(1_000)
+  return planned.trace(
+    objective, transform, mesh, batch, sharding.DEFAULT_RULES
   )
-  with jax.set_mesh(mesh):
-    return step.trace(abstract, batch), abstract
-
-
-def num_parameters(tree: PyTree) -> int:
-  """Numbers in all arrays of `tree`."""
-  return sum(x.size for x in jax.tree.leaves(tree))
 
 
 def measure(topology: str, lengths: tuple[int, ...] = LENGTHS) -> list[dict]:
@@ -102,7 +88,7 @@ def measure(topology: str, lengths: tuple[int, ...] = LENGTHS) -> list[dict]:
           'topology': topology,
           'length': length,
           'rows': num_rows,
-          'parameters': num_parameters(held.params),
+          'parameters': planned.num_parameters(held.params),
           'estimated_seconds': cost.seconds,
           'kernel_seconds': sum(kernel.seconds for kernel in cost.kernels),
           'bytes_per_device': cost.memory.temp_size_in_bytes

@@ -62,8 +62,11 @@ MAY_IMPORT = {
     'backbone.array_types',
     'data_pipelines.errors',
   ),
-  # Benchmarks build what they time.
-  'experiments.bench': ('experiments', 'gta', 'lifecode', 'vqdna', *PAPER),
+  # Benchmarks and plans build what they time or cost.
+  **dict.fromkeys(
+    ('experiments.bench', 'experiments.planned', 'experiments.planner'),
+    ('experiments', 'gta', 'lifecode', 'vqdna', *PAPER),
+  ),
   'tests': PACKAGES,
 }
 MODULES = sorted(

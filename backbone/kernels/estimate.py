@@ -54,6 +54,7 @@ class Chip:
     cores: That share the parallel steps of a kernel's grid.
     flops: A second, bf16.
     bandwidth: Of HBM, bytes a second.
+    memory: HBM, bytes.
   """
 
   name: str
@@ -61,6 +62,7 @@ class Chip:
   cores: int
   flops: float
   bandwidth: float
+  memory: int
 
   def floor(self, flops: float, num_bytes: float) -> float:
     """Seconds below which arithmetic or memory traffic cannot go."""
@@ -130,6 +132,7 @@ def chip(topology: str) -> Chip:
     cores,
     cores * info.bf16_ops_per_second,
     cores * info.mem_bw_bytes_per_second,
+    cores * info.hbm_capacity_bytes,
   )
 
 

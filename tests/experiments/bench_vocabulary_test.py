@@ -1,10 +1,8 @@
 """The benchmark of stage 1: both of one size, and a table of them."""
 
-import jax
 import pytest
 
-from backbone import sharding
-from experiments import bench_fit, bench_step, bench_vocabulary
+from experiments import bench_vocabulary
 
 
 def test_both_implementations_are_of_one_size():
@@ -30,13 +28,3 @@ def test_the_table_has_the_ratio():
   first, second = bench_vocabulary.format_table(rows).splitlines()
   assert first.startswith('ours') and first.endswith('300 bases/s (1.50x)')
   assert second.endswith('(1.00x)')
-
-
-def test_stage_2_can_be_costed_without_a_vocabulary():
-  objective = bench_fit.masked_codes('smoke', 'smoke')
-  mesh = sharding.make_mesh(devices=jax.devices()[:1])
-  traced, held = bench_step.trace(objective, mesh, rows=2, length=32)
-  assert traced.jaxpr is not None
-  heads = held.params['heads']
-  assert [head['kernel'].shape[-1] for head in heads.values()] == [16, 32]
-  assert bench_step.num_parameters(held.aux['codes']) > 0

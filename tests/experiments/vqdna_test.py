@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_pipelines import organism
-from experiments import bench_fit, command_line, common
+from experiments import command_line, common, planned
 from tests.experiments.commands import ORGANISM, ROOT, run
 
 # What is run here.
@@ -53,7 +53,7 @@ def test_every_arm_can_be_built(file, arg):
   common.build(config['optimizer'], 'config.optimizer')
   objective = dict(config['objective'])
   if file == 'pretrain':
-    objective['tokens'] = bench_fit.UntrainedVocabulary('smoke')
+    objective['tokens'] = planned.UntrainedVocabulary('smoke')
   common.build(objective, 'config.objective')
 
 
