@@ -2,18 +2,16 @@
 
 import base64
 import html
-import io
 import os
 import pathlib
 import platform
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-Rows = Sequence[Mapping[str, Any]]
-
-INK, MUTED, GRID = '#1f2430', '#6b7280', '#e5e7eb'
-COLOURS = ('#2457c5', '#d9822b', '#3a8f5c', '#8a4fbf', '#c23b4b', '#5b7083')
+from experiments import report_figures
+from experiments.report_figures import Rows
 
 STYLE = """
 :root { color-scheme: light; }
@@ -96,18 +94,23 @@ def render(
     _tiles(summary, facts),
   ]
   if rows:
-    parts += ['<h2>Results</h2>', _results_table(rows), _intervals(rows)]
+    parts += [
+      '<h2>Results</h2>',
+      _results_table(rows),
+      report_figures.intervals(rows),
+    ]
   if pictures:
     parts += ['<h2>Pictures</h2>', *map(_picture, pictures)]
   if curves:
-    parts += ['<h2>Loss</h2>', _loss_curves(lines)]
+    parts += ['<h2>Loss</h2>', report_figures.loss_curves(lines)]
   if any('tokens_per_second' in line for line in lines):
-    parts += ['<h2>Throughput</h2>', _throughput(lines)]
+    parts += ['<h2>Throughput</h2>', report_figures.throughput(lines)]
   details = {
     'command': command,
     'configuration file': file,
     'working directory': summary['workdir'],
     'parameters sha256': summary['parameters_sha256'],
+    **_goodput(lines),
     **facts,
   }
   parts += ['<h2>How it was made</h2>', _key_values(details)]
@@ -122,6 +125,21 @@ def render(
     f'<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n'
     f'<body>{"".join(parts)}</body></html>\n'
   )
+
+
+def _goodput(lines: Rows) -> dict[str, str]:
+  """Where the time went, without the first reading, which compiles."""
+  read = [line for line in lines if 'goodput' in line][1:]
+  if not read:
+    return {}
+  in_steps, waiting = (
+    statistics.median(line[name] for line in read)
+    for name in ('goodput', 'loader_stall')
+  )
+  return {
+    'time in steps': f'{in_steps:.1%} (median between two lines of the log)',
+    'waiting for data': f'{waiting:.1%} of training',
+  }
 
 
 def _picture(path: pathlib.Path) -> str:
@@ -145,19 +163,11 @@ def _tiles(summary: Mapping[str, Any], facts: Mapping[str, str]) -> str:
   return f'<div class="tiles">{cells}</div>'
 
 
-def _grouped(rows: Rows) -> dict[tuple[str, ...], dict[str, Mapping]]:
-  groups: dict[tuple[str, ...], dict[str, Mapping]] = {}
-  for row in rows:
-    key = tuple(str(row[k]) for k in ('table', 'task', 'split', 'metric'))
-    groups.setdefault(key, {})[row['column']] = row
-  return groups
-
-
 def _results_table(rows: Rows) -> str:
   columns = list(dict.fromkeys(row['column'] for row in rows))
   head = ['table', 'task', 'split', 'metric', *columns]
   body = []
-  for key, cells in _grouped(rows).items():
+  for key, cells in report_figures.grouped(rows).items():
     cells = ''.join(
       f'<td class="number">{_cell(cells.get(c))}</td>' for c in columns
     )
@@ -199,122 +209,3 @@ def _flat(config: Any, prefix: str = 'config') -> str:
   if is_nested:
     return '\n'.join(_flat(v, f'{prefix}[{i}]') for i, v in enumerate(config))
   return f'{prefix} = {config!r}'
-
-
-def _intervals(rows: Rows) -> str:
-  """Dots with intervals: a panel per metric, a line per task."""
-  rows = [row for row in rows if row['value'] is not None]
-  metrics = list(dict.fromkeys((r['table'], r['metric']) for r in rows))
-  columns = list(dict.fromkeys(row['column'] for row in rows))
-  return ''.join(
-    _interval_panel(
-      [r for r in rows if (r['table'], r['metric']) == metric],
-      f'{metric[0]}: {metric[1]}',
-      columns,
-    )
-    for metric in metrics
-  )
-
-
-def _interval_panel(rows: Rows, title: str, columns: Sequence[str]) -> str:
-  groups = list(_grouped(rows).items())
-  figure, axes = _figure(0.75 + 0.24 * (len(rows) + len(groups)))
-  position, ticks = 0.0, []
-  for key, cells in groups:
-    first = position
-    for column in columns:
-      if column in cells:
-        _dot(axes, cells[column], position, columns.index(column))
-        position += 1
-    ticks.append(((first + position - 1) / 2, f'{key[1]} ({key[2]})'))
-    position += 1
-  axes.set_yticks([t for t, _ in ticks], [label for _, label in ticks])
-  axes.set_ylim(position - 0.6, -0.9)
-  axes.grid(axis='x', color=GRID)
-  axes.set_title(title, loc='left', fontsize=10, color=INK)
-  shown = [c for c in columns if any(r['column'] == c for r in rows)]
-  handles = [
-    axes.plot([], [], 'o', color=_colour(columns.index(c)), label=c)[0]
-    for c in shown
-  ]
-  axes.legend(
-    handles=handles,
-    frameon=False,
-    fontsize=9,
-    loc='upper left',
-    bbox_to_anchor=(1.0, 1.0),
-  )
-  return _svg(figure)
-
-
-def _dot(axes: Any, row: Mapping[str, Any], y: float, column: int) -> None:
-  colour = _colour(column)
-  if row.get('low') is not None and row.get('high') is not None:
-    axes.plot([row['low'], row['high']], [y, y], color=colour, linewidth=2)
-  axes.plot([row['value']], [y], 'o', color=colour, markersize=5)
-
-
-def _loss_curves(lines: Rows) -> str:
-  figure, axes = _figure(3.0)
-  for i, split in enumerate(dict.fromkeys(line['split'] for line in lines)):
-    points = [
-      (line['step'], line['loss'])
-      for line in lines
-      if line['split'] == split and 'loss' in line
-    ]
-    steps, losses = zip(*points, strict=True)
-    is_sparse = len(points) < 30
-    axes.plot(
-      steps,
-      losses,
-      color=_colour(i),
-      linewidth=1.6,
-      label=split,
-      marker='o' if is_sparse else None,
-      markersize=4,
-    )
-  axes.set_xlabel('step')
-  axes.set_ylabel('loss')
-  axes.grid(color=GRID)
-  axes.legend(frameon=False, fontsize=9)
-  return _svg(figure)
-
-
-def _throughput(lines: Rows) -> str:
-  points = [
-    (line['step'], line['tokens_per_second'])
-    for line in lines
-    if 'tokens_per_second' in line
-  ]
-  figure, axes = _figure(2.0)
-  axes.plot(*zip(*points, strict=True), color=_colour(0), linewidth=1.6)
-  axes.set_ylim(bottom=0)
-  axes.set_xlabel('step')
-  axes.set_ylabel('tokens/s')
-  axes.grid(color=GRID)
-  return _svg(figure)
-
-
-def _figure(height: float) -> tuple[Any, Any]:
-  from matplotlib.figure import Figure
-
-  figure = Figure(figsize=(8.6, height), layout='constrained')
-  axes = figure.subplots()
-  for side in ('top', 'right', 'left', 'bottom'):
-    axes.spines[side].set_visible(False)
-  axes.tick_params(length=0, labelsize=9, labelcolor=MUTED)
-  axes.xaxis.label.set_color(MUTED)
-  axes.yaxis.label.set_color(MUTED)
-  axes.set_axisbelow(True)
-  return figure, axes
-
-
-def _colour(i: int) -> str:
-  return COLOURS[i % len(COLOURS)]
-
-
-def _svg(figure: Any) -> str:
-  out = io.StringIO()
-  figure.savefig(out, format='svg', metadata={'Date': None})
-  text = out.getvalue()
-  return text[text.index('<svg') :]

@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments import report, run
+from experiments import run
+from experiments.report_figures import COLOURS, GRID
 
 Cells = Sequence[Mapping[str, Any]]
 
@@ -242,14 +243,17 @@ def _draw(table: Mapping[str, Any], cells: Cells, path: pathlib.Path) -> None:
     for j, column in enumerate(shown[name]):
       found = summarize(_of(cells, name, column))
       y = i + (j - (len(shown[name]) - 1) / 2) * 0.8 / len(shown[name])
-      cycle, at = divmod(columns.index(column), len(report.COLOURS))
-      colour, marker = report.COLOURS[at], _MARKERS[cycle % len(_MARKERS)]
+      cycle, at = divmod(columns.index(column), len(COLOURS))
+      colour, marker = (
+        COLOURS[at],
+        _MARKERS[cycle % len(_MARKERS)],
+      )
       axes.plot([found['low'], found['high']], [y, y], color=colour, lw=1.6)
       axes.plot([found['value']], [y], marker, color=colour, ms=5, label=column)
   axes.set_yticks(range(len(names)), names)
   axes.set_ylim(len(names) - 0.4, -0.6)
   axes.set_xlabel('score on test; interval over examples and seeds')
-  axes.grid(axis='x', color=report.GRID)
+  axes.grid(axis='x', color=GRID)
   axes.set_axisbelow(True)
   for side in ('top', 'right', 'left'):
     axes.spines[side].set_visible(False)

@@ -198,7 +198,7 @@ def fit(
       )
     )
     stop = stack.enter_context(_stop_on_signal())
-    throughput = metrics_lib.Throughput(run.bases_per_token, readers)
+    throughput = metrics_lib.Throughput(run.bases_per_token, readers, mesh.size)
 
     for step in range(start, run.steps + 1):
       is_last = step == run.steps
@@ -220,7 +220,8 @@ def fit(
       if is_last or (is_stopped and step > start):
         break
 
-      batch = next(batches)
+      with throughput.loading():
+        batch = next(batches)
       throughput.count(batch)
 
       state, means = train_step(state, to_device(batch, mesh, rules))

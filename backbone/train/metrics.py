@@ -14,6 +14,15 @@ import tqdm
 
 from backbone.array_types import Mean
 
+# Of a line of training: the rest is the same whenever a run is repeated.
+TIMINGS = (
+  'tokens_per_second',
+  'tokens_per_second_per_chip',
+  'bases_per_second',
+  'loader_stall',
+  'goodput',
+)
+
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, Any]]:
   """The lines of a metrics file; a half-written last line is left out."""
@@ -83,34 +92,57 @@ class MetricsWriter:
 
 
 class Throughput:
-  """Bases and tokens per second since the last reading, padding left out."""
+  """Rates since the last reading, and where the time went; no padding."""
 
-  def __init__(self, bases_per_token: int, num_processes: int):
+  def __init__(self, bases_per_token: int, readers: int, chips: int):
+    """Starts the clock.
+
+    Args:
+      bases_per_token: That the model reads as one unit.
+      readers: Processes that read different rows, this one among them.
+      chips: Of all processes.
+    """
     self._bases_per_token = bases_per_token
-    self._num_processes = num_processes
-    self._bases = 0
-    self._since = time.monotonic()
+    self._readers = readers
+    self._chips = chips
+    self._start()
+
+  def _start(self) -> None:
+    self._bases, self._since = 0, time.monotonic()
+    self._spent = {'loader': 0.0, 'pause': 0.0}
 
   def count(self, batch: Mapping[str, np.ndarray]) -> None:
-    """Adds this process's rows; the other processes have as many."""
+    """Adds this process's rows; the other readers have as many."""
     self._bases += int(np.count_nonzero(batch['segment_ids']))
 
-  @contextlib.contextmanager
-  def paused(self) -> Iterator[None]:
+  def paused(self) -> contextlib.AbstractContextManager[None]:
     """Leaves out the time spent inside: an evaluation, a checkpoint."""
+    return self._timed('pause')
+
+  def loading(self) -> contextlib.AbstractContextManager[None]:
+    """Around what waits for a batch."""
+    return self._timed('loader')
+
+  @contextlib.contextmanager
+  def _timed(self, name: str) -> Iterator[None]:
     begin = time.monotonic()
     yield
-    self._since += time.monotonic() - begin
+    self._spent[name] += time.monotonic() - begin
 
   def read(self) -> dict[str, float]:
-    """Rates since the last call."""
-    now = time.monotonic()
-    rate = self._bases * self._num_processes / max(now - self._since, 1e-9)
-    self._bases, self._since = 0, now
-    return {
-      'tokens_per_second': rate / self._bases_per_token,
-      'bases_per_second': rate,
+    """Rates since the last call; the first has compiling in it."""
+    total = max(time.monotonic() - self._since, 1e-9)
+    training = max(total - self._spent['pause'], 1e-9)
+    tokens = self._bases * self._readers / self._bases_per_token
+    found = {
+      'tokens_per_second': tokens / training,
+      'tokens_per_second_per_chip': tokens / training / self._chips,
+      'bases_per_second': tokens * self._bases_per_token / training,
+      'loader_stall': self._spent['loader'] / training,
+      'goodput': (training - self._spent['loader']) / total,
     }
+    self._start()
+    return found
 
 
 def progress_bar(*, start: int, steps: int, is_shown: bool) -> tqdm.tqdm:

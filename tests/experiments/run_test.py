@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from backbone.train.metrics import TIMINGS
 from experiments import run as run_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -160,7 +161,7 @@ def timeless(workdir):
   """Metrics without those that measure time."""
   lines = (workdir / 'metrics.jsonl').read_text().splitlines()
   return [
-    {k: v for k, v in json.loads(line).items() if 'per_second' not in k}
+    {k: v for k, v in json.loads(line).items() if k not in TIMINGS}
     for line in lines
   ]
 

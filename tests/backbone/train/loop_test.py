@@ -11,6 +11,7 @@ import pytest
 from backbone import sharding
 from backbone.train import loop
 from backbone.train.checkpoint import CheckpointError
+from backbone.train.metrics import TIMINGS
 from backbone.train.optim import AdamW
 from backbone.train.state import parameters_sha256
 from tests.backbone.train import toy
@@ -41,9 +42,7 @@ def fit(workdir, objective=None, data=None, *, mesh=None, run=RUN, seed=0):
 def lines(workdir):
   """Metrics without those that measure time."""
   read = [json.loads(t) for t in (workdir / 'metrics.jsonl').open()]
-  return [
-    {k: v for k, v in line.items() if 'per_second' not in k} for line in read
-  ]
+  return [{k: v for k, v in line.items() if k not in TIMINGS} for line in read]
 
 
 @pytest.fixture(scope='module')
