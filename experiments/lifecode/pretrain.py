@@ -137,7 +137,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     config.data.row_length = 6_144
     config.data.batch_size = 256
     config.data.num_workers = 8
-    config.objective.model.backbone.size = '350m'
+    config.objective.model.backbone.update(size='350m', remat='block')
     config.objective.model.tokenizer.base_width = 256
     config.objective.update(amino_acid_marginal=1.0, translation=1.0)
     config.optimizer.update(learning_rate=1e-4, warmup_steps=2_000)

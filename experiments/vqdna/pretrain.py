@@ -51,12 +51,13 @@ _BACKBONES = {
     'pattern': ('attention',),
     'num_super_blocks': 12,
     'hidden': 2_048,
+    'remat': 'dots',
   },
 }
 _HYBRIDS = {
   'smoke': {'size': '1m', 'pattern': ('delta', 'local')},
   'cpu': {**_BACKBONES['cpu'], 'pattern': ('delta', 'attention')},
-  '103m': {'size': '100m'},
+  '103m': {'size': '100m', 'remat': 'dots'},
 }
 _READER = {
   'name': 'vqdna.code_model:ReaderConfig',
