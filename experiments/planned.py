@@ -150,6 +150,10 @@ def batch(config: Mapping[str, Any]) -> Shapes:
 
 
 def _packed(config: Mapping[str, Any]) -> dict[str, tuple]:
+  if 'features' in config['data']:
+    raise common.ConfigError(
+      'config.data.features: cached features are not known before they are read'
+    )
   shape = config['data']['batch_size'], config['data']['row_length']
   return {name: (shape, dtype) for name, (dtype, _) in PACKED.items()}
 

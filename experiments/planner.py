@@ -13,16 +13,19 @@ from jax.sharding import AbstractMesh, AxisType, Mesh
 from tqdm import tqdm
 
 from backbone import sharding
-from backbone.kernels import arithmetic, estimate
+from backbone.kernels import arithmetic, dispatch, estimate
 from backbone.train import state
 from experiments import command_line, common, planned
 from experiments.preflight import Plan
 
 _MODEL_SIZES = (1, 2, 4)
-# What a run is taken to reach of a GPU's peak, and its published peaks (NVIDIA
-# H100 SXM data sheet: dense bf16, HBM3).
-_GPU_SHARE = 0.4
+# What a run is taken to reach of a GPU's peak; of its memory, what
+# experiments/launch/slurm.sh gives to JAX; and its published peaks (NVIDIA H100
+# SXM data sheet: dense bf16, HBM3).
+_GPU_SHARE, _GPU_MEMORY_SHARE = 0.4, 0.92
 _GPUS = {'h100': (989e12, 80_000_000_000)}
+# Chips that one host of a TPU pod feeds.
+_CHIPS_PER_HOST = 4
 
 
 class Planner:
@@ -54,15 +57,25 @@ class Planner:
       return len(self._compiler.devices)
     return math.prod(int(n) for n in self._topology.split(':')[1].split('x'))
 
+  @property
+  def _num_hosts(self) -> int:
+    if self._compiler:
+      return -(-self._num_chips // _CHIPS_PER_HOST)
+    return int(self._topology.split(':')[1].split('x')[0])
+
   def search(self, wanted: dict[str, int]) -> list[Plan]:
     """Other meshes as well, the fastest that fits first.
 
     Raises:
-      common.ConfigError: None fits.
+      common.ConfigError: None fits, or nothing tells them apart.
     """
+    if self._gpu:
+      raise common.ConfigError(
+        f'--search: the formula for {self._topology} does not know meshes'
+      )
     rows = self._shapes['segment_ids'].shape[0]
     meshes = [self._filled(wanted)]
-    for model in _MODEL_SIZES:
+    for model in (n for n in _MODEL_SIZES if self._num_chips % n == 0):
       data = math.gcd(self._num_chips // model, rows)
       seq = self._num_chips // model // data
       mesh = {'data': data, 'seq': seq, 'model': model}
@@ -90,7 +103,7 @@ class Planner:
     most = rows // sizes['data']
     number = self._config['train'].get('micro_batches', 1)
     found, why = None, ''
-    while number <= max(most, 1):
+    while most % number == 0:
       try:
         found = self._with(sizes, number)
         why = f'{found.bytes / 1e9:.2f} GB a chip'
@@ -105,7 +118,8 @@ class Planner:
     if found:
       return found
     raise common.ConfigError(
-      f'{self._file} does not fit {self._topology} on {sizes}: {why}; try a '
+      f'{self._file} does not fit {self._topology} on {sizes}: '
+      f'{why or f"{most} rows a chip are not {number} micro-batches"}; try a '
       'larger model axis (--mesh), config.sharding.parameter_embed=data or a '
       'larger pod'
     )
@@ -135,7 +149,7 @@ class Planner:
       self._objective, self._transform, mesh, self._shapes, self._rules, number
     )
     cost = self._compiler.of(traced)
-    operations = arithmetic.operations(self._gradient(mesh))
+    operations = self._operations()
     plan = self._plan(sizes, number, held)
     return dataclasses.replace(
       plan,
@@ -155,18 +169,16 @@ class Planner:
     """What a backward pass keeps, and operations over a share of the peak."""
     flops, capacity = self._gpu
     plan = self._plan(sizes, number, self._state(sizes)[1])
-    done = arithmetic.operations(self._gradient(None, recomputes=True))
-    operations = arithmetic.operations(self._gradient(None))
+    done = self._operations(with_recomputation=True)
     seconds = done / (plan.chips * flops * _GPU_SHARE)
     kept = sum(x.size * x.dtype.itemsize for x in self._kept())
     return dataclasses.replace(
       plan,
       activation_bytes=kept // (sizes['data'] * sizes['seq'] * number)
       + plan.parameter_bytes,
-      capacity_bytes=capacity,
-      operations=operations,
+      capacity_bytes=int(_GPU_MEMORY_SHARE * capacity),
+      operations=self._operations(),
       seconds=seconds,
-      utilisation=operations / (seconds * plan.chips * flops),
       method=f'by formula: all operations at {_GPU_SHARE:.0%} of the peak; of '
       'activations only what the backward pass keeps, and gradients',
     )
@@ -182,7 +194,8 @@ class Planner:
       parameters_frozen=planned.num_parameters(held.aux),
       rows=rows,
       tokens=planned.tokens(self._config, self._shapes),
-      bases=rows * length,
+      bases=0 if 'prompt' in self._shapes else rows * length,
+      hosts=self._num_hosts,
       parameter_bytes=planned.bytes_of(held.params),
       optimizer_bytes=planned.bytes_of(held.opt_state),
       frozen_bytes=planned.bytes_of(held.aux),
@@ -230,17 +243,15 @@ class Planner:
     key = jax.random.key(0)
     return self._objective.loss(model, aux, batch, key, train=True)[0]
 
-  def _gradient(self, mesh: Mesh | None, *, recomputes: bool = False) -> Any:
-    """The jaxpr of the gradient."""
+  def _operations(self, *, with_recomputation: bool = False) -> int:
+    """Of the gradient, on all devices."""
     params, aux = self._started[1]
-    gradient = jax.grad(self._loss)
-    if recomputes:
-      return jax.make_jaxpr(gradient)(params, aux, self._shapes).jaxpr
-    with arithmetic.without_recomputation():
-      if mesh is None:
-        return jax.make_jaxpr(gradient)(params, aux, self._shapes).jaxpr
-      with jax.set_mesh(mesh):
-        return jax.make_jaxpr(gradient)(params, aux, self._shapes).jaxpr
+    traced_as = (
+      dispatch.references if with_recomputation else arithmetic.as_specified
+    )
+    with traced_as():
+      made = jax.make_jaxpr(jax.grad(self._loss))(params, aux, self._shapes)
+    return arithmetic.operations(made.jaxpr)
 
   def _kept(self) -> list[jax.ShapeDtypeStruct]:
     """What the backward pass reads of the forward pass, but for weights."""

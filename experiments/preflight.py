@@ -21,8 +21,6 @@ from collections.abc import Sequence
 from experiments import command_line, common
 
 _OWN = ('--topology=', '--mesh=', '--search', '--json')
-# Chips that one host of a TPU pod feeds.
-_CHIPS_PER_HOST = 4
 # Bases a second that one core of a host reads, decoded before and on a first
 # pass, with no workers (docs/benchmarks.md, Loader).
 _LOADER_BASES = (120.8e6, 34.6e6)
@@ -71,7 +69,8 @@ class Plan:
     parameters_frozen: Beside them.
     rows: Of a batch.
     tokens: Of a batch.
-    bases: Of a batch, or places.
+    bases: Of a batch; 0 where features are read instead.
+    hosts: Of the pod.
     parameter_bytes: Of what is trained.
     optimizer_bytes: Of its moments.
     frozen_bytes: Of state without gradient.
@@ -79,7 +78,8 @@ class Plan:
     capacity_bytes: Of a chip's memory.
     operations: Floating-point, of a step on all chips, nothing twice.
     seconds: Of a step.
-    utilisation: Operations over what all chips could do in that time.
+    utilisation: Operations over what all chips could do in that time; 0 if the
+      seconds come from it.
     moved_bytes: Received, by kind of collective.
     steps: Of the run.
     method: What the figures come from.
@@ -94,6 +94,7 @@ class Plan:
   rows: int
   tokens: int
   bases: int
+  hosts: int
   parameter_bytes: int
   optimizer_bytes: int
   frozen_bytes: int
@@ -150,8 +151,8 @@ def _mesh(text: str | None, config: dict[str, int]) -> dict[str, int]:
 def describe(plan: Plan) -> str:
   """Lines for people."""
   hours = plan.steps * plan.seconds / 3600
-  hosts = -(-plan.chips // _CHIPS_PER_HOST)
-  rate = plan.bases / plan.seconds / hosts
+  # Hosts among which rows are split read the same ones.
+  rate = plan.bases / plan.seconds / min(plan.hosts, plan.mesh['data'])
   decoded, first = (rate / bases for bases in _LOADER_BASES)
   mesh = ', '.join(f'{name} {size}' for name, size in plan.mesh.items())
   moved = ', '.join(
@@ -176,16 +177,25 @@ def describe(plan: Plan) -> str:
     f'{plan.capacity_bytes / 1e9:.1f} GB: {verdict}',
     *(f'    {name:<24}{size / 1e9:7.2f} GB' for name, size in parts),
     f'  a step takes {plan.seconds:.3g} s, {plan.method}',
-    f'  {plan.tokens / plan.seconds / plan.chips:,.0f} tokens/s a chip, '
-    f'utilisation {plan.utilisation:.1%}: {plan.operations:.3g} operations of '
-    'products without recomputation / (seconds x chips x peak)',
+    f'  {plan.tokens / plan.seconds / plan.chips:,.0f} tokens/s a chip; '
+    f'{plan.operations:.3g} operations of products, without recomputation',
+  ]
+  if plan.utilisation:
+    lines.append(
+      f'  utilisation {plan.utilisation:.1%}: these operations / (seconds x '
+      'chips x peak)'
+    )
+  lines += [
     f'  a chip receives, a step: {moved or "nothing"}',
     f'  {plan.steps:,} steps: {hours:,.2g} hours, {hours * plan.chips:,.0f} '
     'chip-hours',
-    f'  each of {hosts} hosts must read {rate / 1e6:,.2f} M bases/s: '
-    f'{decoded:.3f} of what one core reads from memory, {first:.3f} of what '
-    'it decodes (docs/benchmarks.md)',
   ]
+  if plan.bases:
+    lines.append(
+      f'  each of {plan.hosts} hosts must read {rate / 1e6:,.2f} M bases/s: '
+      f'{decoded:.3f} of what one core reads from memory, {first:.3f} of what '
+      'it decodes (docs/benchmarks.md)'
+    )
   return '\n'.join(lines)
 
 

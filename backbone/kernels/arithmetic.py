@@ -7,16 +7,21 @@ from typing import Any
 
 import jax
 
+from backbone.kernels import dispatch
+
 
 def operations(jaxpr: Any) -> int:
-  """Of matrix products, convolutions and kernels, over all devices.
+  """Of matrix products and convolutions, over all devices.
 
   Two for each multiply-add; what is element-wise is left out, as in published
   utilisations (arXiv:2204.02311, appendix B). A `while` whose trips are not
   known counts once, of a `cond` its dearest branch.
 
   Args:
-    jaxpr: Of a traced function, without recomputation if that should not count.
+    jaxpr: Of a function traced within `as_specified`.
+
+  Raises:
+    ValueError: There is a kernel in it, whose operations nobody knows.
   """
   return sum(_of(equation) for equation in jaxpr.eqns)
 
@@ -27,9 +32,8 @@ def _of(equation: Any) -> int:
     return _product(equation)
   if name == 'conv_general_dilated':
     return _convolution(equation)
-  if name == 'pallas_call':
-    cost = given['cost_estimate']
-    return cost.flops if cost else 0
+  if name in ('pallas_call', 'ffi_call'):
+    raise ValueError(f'{name}: trace the reference of this kernel')
   inner = [operations(jaxpr) for jaxpr in _inner(given)]
   if name == 'cond':
     return max(inner, default=0)
@@ -68,11 +72,12 @@ def _inner(given: dict[str, Any]) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def without_recomputation() -> Iterator[None]:
-  """What is traced inside keeps all that a backward pass needs."""
+def as_specified() -> Iterator[None]:
+  """What is traced inside uses no kernels and computes nothing twice."""
   checkpoint = jax.checkpoint
   jax.checkpoint = lambda function, **_: function
   try:
-    yield
+    with dispatch.references():
+      yield
   finally:
     jax.checkpoint = checkpoint

@@ -1,6 +1,8 @@
 """Choice of an implementation: a named one runs or raises, None is logged."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import jax
@@ -21,6 +23,17 @@ PREFERRED: Mapping[str, tuple[Implementation, ...]] = {
 }
 
 _REPORTED: set[str] = set()
+_IS_REFERENCE = contextvars.ContextVar('is_reference', default=False)
+
+
+@contextlib.contextmanager
+def references() -> Iterator[None]:
+  """What is traced inside is the specification of every op, on any platform."""
+  token = _IS_REFERENCE.set(True)
+  try:
+    yield
+  finally:
+    _IS_REFERENCE.reset(token)
 
 
 def platform() -> str:
@@ -54,6 +67,8 @@ def choose(
   Raises:
     NotImplementedError: The named implementation does not exist.
   """
+  if _IS_REFERENCE.get():
+    implementation = 'reference'
   if implementation is None:
     preferred = PREFERRED.get(platform(), ('xla',))
     for implementation in (n for n in preferred if n in implementations):

@@ -4,10 +4,14 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import pytest
+from jax.experimental import pallas as pl
 from jax.sharding import PartitionSpec as P
 
 from backbone import sharding
-from backbone.kernels.arithmetic import operations, without_recomputation
+from backbone.kernels.arithmetic import as_specified, operations
+from backbone.kernels.attention.api import attention
+from backbone.kernels.gated_delta.api import gated_delta
 
 X, K = jnp.zeros((6, 8, 16)), jnp.zeros((16, 32))
 
@@ -67,6 +71,36 @@ def test_devices_add_up():
   assert count(product, X, K) == 2 * 6 * 8 * 16 * 32
 
 
+def test_kernels_count_as_their_references():
+  batch, length, heads, width = 2, 64, 2, 16
+  q = jnp.zeros((batch, length, heads, width))
+
+  def attended(q, k, v):
+    return attention(q, k, v).sum()
+
+  with as_specified():
+    found = count(jax.grad(attended, argnums=(0, 1, 2)), q, q, q)
+  # Two products, each with two in the backward pass.
+  assert found == 3 * 2 * 2 * batch * heads * length**2 * width
+  gate = jnp.zeros((batch, length, heads))
+  with as_specified():
+    found = count(lambda *given: gated_delta(*given), q, q, q, gate, gate)
+  # Reading, writing and asking a state of width x width for every token.
+  assert found == 3 * 2 * batch * length * heads * width**2
+
+
+def test_a_kernel_is_refused():
+  def copy(x):
+    def kernel(x_ref, y_ref):
+      y_ref[...] = x_ref[...]
+
+    shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return pl.pallas_call(kernel, out_shape=shape, interpret=True)(x)
+
+  with pytest.raises(ValueError, match='pallas_call: trace the reference'):
+    count(copy, X)
+
+
 def test_recomputation_can_be_left_out():
   def counted():
     # A new function each time: what is traced is remembered.
@@ -77,6 +111,6 @@ def test_recomputation_can_be_left_out():
     return count(gradient, X, K)
 
   once = 2 * 6 * 8 * 16 * 32
-  with without_recomputation():
+  with as_specified():
     assert counted() == 4 * once
   assert counted() > 4 * once
