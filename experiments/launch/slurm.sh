@@ -15,13 +15,25 @@ if (($# < 2)); then
   exit 2
 fi
 first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-code=0
+failed="$PWD/slurm-$SLURM_JOB_ID.failed"
+rm -f "$failed"
+export XLA_PYTHON_CLIENT_MEM_FRACTION=.92
 # One process has all GPUs of its node; by itself JAX would give it one.
-srun --kill-on-bad-exit=0 bash -c 'exec python -m experiments.run \
-  --coordinator="$0:12345" --processes="$SLURM_NTASKS" \
-  --process="$SLURM_PROCID" "$@"' "$first" "$@" || code=$?
-# Stopped before its end, with a checkpoint written.
-if ((code == 75)); then
+code=0
+srun --kill-on-bad-exit=0 --cpus-per-task="$SLURM_CPUS_PER_TASK" bash -c '
+  first=$1 failed=$2
+  shift 2
+  python -m experiments.run --coordinator="$first:12345" \
+    --processes="$SLURM_NTASKS" --process="$SLURM_PROCID" "$@" &
+  run=$!
+  trap "kill -TERM $run" TERM
+  wait $run; code=$?
+  # The signal ended the wait, not the run.
+  if ((code > 128)); then wait $run; code=$?; fi
+  ((code == 0 || code == 75)) || touch "$failed"
+  exit $code' run "$first" "$failed" "$@" || code=$?
+# Stopped before its end with a checkpoint written, and nothing to be mended.
+if ((code == 75)) && [[ ! -e $failed ]]; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

@@ -18,13 +18,14 @@ on_all() {
     --command="$1"
 }
 
-tar --exclude-vcs --exclude=runs -cf - . |
-  gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all \
-    --command='rm -rf multiomics-jax && mkdir multiomics-jax &&
-      tar -xf - -C multiomics-jax'
-on_all "cd multiomics-jax && pip install --quiet -e '.[tpu]'"
-# JAX finds the other hosts by itself; 75 is a run to be gone on with.
-on_all "cd multiomics-jax &&
-  until python3 -m experiments.run $flags; do
-    code=\$?; [ \$code = 75 ] || exit \$code; sleep 10
-  done"
+code=$(mktemp --suffix=.tar)
+trap 'rm -f "$code"' EXIT
+git archive --output="$code" HEAD
+gcloud compute tpus tpu-vm scp "$code" "$name:multiomics-jax.tar" \
+  --zone="$zone" --worker=all
+on_all "mkdir -p multiomics-jax && tar -xf multiomics-jax.tar -C multiomics-jax &&
+  cd multiomics-jax && python3.11 -m venv ~/multiomics-venv &&
+  ~/multiomics-venv/bin/pip install --quiet -e '.[tpu]'"
+# JAX finds the other hosts by itself. The run outlives this terminal.
+on_all "cd multiomics-jax && setsid nohup ~/multiomics-venv/bin/python \
+  -m experiments.run $flags > ~/run.log 2>&1 < /dev/null &"
