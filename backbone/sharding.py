@@ -25,7 +25,7 @@ AnyMesh = Mesh | AbstractMesh
 
 @dataclasses.dataclass(frozen=True)
 class AxisRules:
-  """Logical axis -> mesh axis, none if empty; a misspelt one is an error.
+  """Logical axis -> mesh axis; a misspelt axis is an AttributeError.
 
   Attributes:
     batch: Rows of a batch.
@@ -51,7 +51,7 @@ class AxisRules:
     Raises:
       ValueError: Two dimensions would share a mesh axis.
     """
-    axes = [(a and getattr(self, a)) or None for a in logical_axes]
+    axes = [a and getattr(self, a) for a in logical_axes]
     used = [n for a in axes if a for n in ((a,) if isinstance(a, str) else a)]
     if len(used) != len(set(used)):
       raise ValueError(f'{logical_axes} puts two dimensions on one mesh axis')
@@ -59,6 +59,17 @@ class AxisRules:
 
 
 DEFAULT_RULES = AxisRules()
+
+
+def make_rules(split_parameters: bool = False) -> AxisRules:
+  """The rules of a run.
+
+  Args:
+    split_parameters: Over `data` as well: each device holds a part and gathers
+      the rest where it is used (FSDP).
+  """
+  return AxisRules(parameter_embed='data' if split_parameters else None)
+
 
 # First match wins; axes are those of the trailing dimensions, so a stacked
 # parameter (a leading layer axis) takes the rule of its block.

@@ -171,8 +171,8 @@ def mesh_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sharding_config(config: Mapping[str, Any]) -> dict[str, Any]:
-  """`config.sharding` as rules: {'parameter_embed': 'data'} is FSDP."""
-  return {'name': 'backbone.sharding:AxisRules', **config['sharding']}
+  """`config.sharding` as a call of `make_rules`."""
+  return {'name': 'backbone.sharding:make_rules', **config['sharding']}
 
 
 def table_configs(config: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -120,7 +120,7 @@ class Planner:
     raise common.ConfigError(
       f'{self._file} does not fit {self._topology} on {sizes}: '
       f'{why or f"{most} rows a chip are not {number} micro-batches"}; try a '
-      'larger model axis (--mesh), config.sharding.parameter_embed=data or a '
+      'larger model axis (--mesh), config.sharding.split_parameters=True or a '
       'larger pod'
     )
 

@@ -46,7 +46,8 @@ def _run(given: command_line.Flags, argv: Sequence[str]) -> int:
     _print_results(given.workdir, finished)
     return 0
 
-  is_together = any(given.processes.values()) or together.is_launched()
+  is_given = any(value is not None for value in given.processes.values())
+  is_together = is_given or together.is_launched()
   if is_together:
     together.watch()
 
@@ -73,14 +74,10 @@ def _run(given: command_line.Flags, argv: Sequence[str]) -> int:
     text = f'{error}; the same command goes on from there'
     return complain(text, EXIT_INTERRUPTED)
   except jax.errors.JaxRuntimeError as error:
-    if processes.number() == 1:
+    if not processes.is_lost(error):
       raise
     text = f'{error}'.strip().splitlines()[0]
-    return complain(
-      f'process {jax.process_index()}: another process of this run is lost '
-      f'({text}); the same command on all goes on from the last checkpoint',
-      EXIT_INTERRUPTED,
-    )
+    return complain(f'{together.LOST} ({text})', EXIT_INTERRUPTED)
   if summary:
     _print_results(given.workdir, summary)
   return 0
@@ -218,7 +215,8 @@ def read_finished(
   if not path.exists() or not (workdir / 'results.json').exists():
     return None
   finished = json.loads(path.read_text())
-  return finished['summary'] if finished['config'] == config else None
+  same = {**command_line.DEFAULTS, **finished['config']} == config
+  return finished['summary'] if same else None
 
 
 def _print_results(workdir: pathlib.Path, summary: Mapping[str, Any]) -> None:

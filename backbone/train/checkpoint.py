@@ -243,7 +243,9 @@ class Checkpoints:
     processes.wait_for_all('unreadable checkpoints are set aside')
     self._manager.reload()
 
-  def _abandon(self, error: Exception) -> CheckpointError:
+  def _abandon(self, error: Exception) -> Exception:
+    if processes.is_lost(error):
+      return error
     step, self._pending = self._pending, None
     # When the first of orbax's writers fails, others may still be writing.
     for _ in range(_CLEARING_ROUNDS):

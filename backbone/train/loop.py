@@ -35,6 +35,10 @@ from backbone.train.state import (
   to_device,
 )
 
+# Steps after which several processes tell each other of signals: they wait for
+# the device then.
+_AGREE_EVERY = 10
+
 
 class Diverged(TrainingError):
   """A loss or a gradient was not finite; the last checkpoint is good."""
@@ -165,6 +169,7 @@ def fit(
     stack.callback(checkpoints.close)
 
     processes.check_alike(data.manifest_hash(), 'data set')
+    processes.check_alike(hash_text(config), 'configuration')
     reader, readers = processes.reader(mesh)
     process = {'process_id': reader, 'num_processes': readers}
     batches = data.train(**process)
@@ -203,7 +208,7 @@ def fit(
     for step in range(start, run.steps + 1):
       is_last = step == run.steps
       is_new = step > start or not restored
-      is_stopped = _is_stopped(stop, step, run.log_every)
+      is_stopped = _is_stopped(stop, step)
 
       with throughput.paused():
         if is_new and (is_last or step % run.evaluate_every == 0):
@@ -253,11 +258,11 @@ def fit(
     )
 
 
-def _is_stopped(stop: threading.Event, step: int, every: int) -> bool:
+def _is_stopped(stop: threading.Event, step: int) -> bool:
   """Whether a signal came; several processes agree now and then."""
   if processes.number() == 1:
     return stop.is_set()
-  return step % every == 0 and processes.any_of(stop.is_set())
+  return step % _AGREE_EVERY == 0 and processes.any_of(stop.is_set())
 
 
 def _check_finite(state: TrainState, checkpoints: Checkpoints) -> None:
@@ -279,7 +284,10 @@ def _check_finite(state: TrainState, checkpoints: Checkpoints) -> None:
 
 @contextlib.contextmanager
 def _stop_on_signal() -> Iterator[threading.Event]:
-  """An event set by SIGTERM or SIGINT; a second signal acts as usual."""
+  """An event set by SIGTERM or SIGINT; a second SIGINT acts as usual.
+
+  SIGTERM may come several times, from whoever ends a whole group of processes.
+  """
   stop = threading.Event()
   if threading.current_thread() is not threading.main_thread():
     yield stop
@@ -289,8 +297,7 @@ def _stop_on_signal() -> Iterator[threading.Event]:
   def request(signum, frame):
     del signum, frame
     stop.set()
-    for s, handler in previous.items():
-      signal.signal(s, handler)
+    signal.signal(signal.SIGINT, previous[signal.SIGINT])
 
   for s in previous:
     signal.signal(s, request)

@@ -16,6 +16,15 @@ from backbone.array_types import PyTree
 
 # A process that says nothing for so long is taken for lost.
 _HEARTBEAT_SECONDS = 30
+# In errors of JAX, of its collectives on CPUs, and of its service.
+_SIGNS_OF_LOSS = (
+  'UNAVAILABLE',
+  'DEADLINE_EXCEEDED',
+  'ABORTED',
+  'CANCELLED',
+  'Gloo',
+  'gloo',
+)
 
 
 class ProcessesError(ValueError):
@@ -63,7 +72,7 @@ def start(
       heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
       shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
     )
-  except (RuntimeError, ValueError) as error:
+  except (OSError, RuntimeError, ValueError) as error:
     lines = str(error).strip().splitlines() or ['']
     raise ProcessesError(
       f'the processes of this run do not find each other: {lines[0]}'
@@ -98,6 +107,11 @@ def number() -> int:
   return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
+def is_lost(error: Exception) -> bool:
+  """Whether it says that another process no longer answers."""
+  return number() > 1 and any(sign in str(error) for sign in _SIGNS_OF_LOSS)
+
+
 def any_of(flag: bool) -> bool:
   """Whether it is true in any process; all must ask."""
   if number() == 1:
@@ -125,21 +139,22 @@ def check_alike(value: str, what: str) -> None:
     if not np.array_equal(other, every[0]):
       raise ProcessesError(
         f'process {index} has another {what} than process 0: start all with '
-        'the same command, and data that are the same for all'
+        'the same command and the same data'
       )
 
 
 def leave(tree: PyTree) -> tuple[PyTree, Mesh]:
   """Ends what is done together; the rest is done by the chief alone.
 
+  On one device, which must have room for it: collectives, those among devices
+  of one process as well, would still ask for the other processes.
+
   Returns:
-    The arrays, whole, on a mesh of this process's devices.
+    The arrays, whole, on a mesh of that device.
   """
   whole = multihost_utils.process_allgather(tree, tiled=True)
   jax.distributed.shutdown()
-  devices = jax.local_devices()
-  if devices[0].platform == 'cpu':
-    # Collectives of CPUs would still ask for the other processes.
-    devices = devices[:1]
-  mesh = sharding.make_mesh(devices=devices)
+  mesh = sharding.make_mesh(devices=jax.local_devices()[:1])
+  if not is_chief():
+    return whole, mesh
   return jax.device_put(whole, sharding.replicated(mesh)), mesh

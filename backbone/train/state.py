@@ -86,7 +86,11 @@ def abstract_state(
   mesh: AnyMesh,
   rules: AxisRules = DEFAULT_RULES,
 ) -> tuple[nnx.GraphDef, TrainState]:
-  """The model's static half and the state's shapes with their shardings."""
+  """The model's static half and the state's shapes with their shardings.
+
+  Raises:
+    TrainingError: A parameter cannot be split over the mesh.
+  """
   is_around = isinstance(objective, HasFrozen)
   frozen = jax.eval_shape(objective.frozen) if is_around else None
   graphdef, shapes = jax.eval_shape(
@@ -94,13 +98,16 @@ def abstract_state(
     jax.random.key(0),
     frozen,
   )
-  shardings = TrainState(
-    params=param_specs(shapes.params, mesh, rules),
-    opt_state=param_specs(shapes.opt_state, mesh, rules),
-    aux=_aux_specs(shapes.aux, mesh, rules),
-    step=replicated(mesh),
-    failed_at=replicated(mesh),
-  )
+  try:
+    shardings = TrainState(
+      params=param_specs(shapes.params, mesh, rules),
+      opt_state=param_specs(shapes.opt_state, mesh, rules),
+      aux=_aux_specs(shapes.aux, mesh, rules),
+      step=replicated(mesh),
+      failed_at=replicated(mesh),
+    )
+  except ValueError as error:
+    raise TrainingError(f'{error}; change config.mesh') from error
   placed = jax.tree.map(
     lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
     shapes,
@@ -184,7 +191,7 @@ def make_step(
 
   gradient_of = jax.value_and_grad(loss_of, has_aux=True)
   if micro_batches > 1:
-    gradient_of = _in_parts(gradient_of, micro_batches, rules)
+    gradient_of = _in_parts(gradient_of, micro_batches, mesh, rules)
 
   def step(state: TrainState, batch: Batch):
     step_key = jax.random.fold_in(key, state.step)
@@ -218,7 +225,9 @@ def make_step(
   )
 
 
-def _in_parts(gradient_of: Callable, number: int, rules: AxisRules) -> Callable:
+def _in_parts(
+  gradient_of: Callable, number: int, mesh: Mesh, rules: AxisRules
+) -> Callable:
   """The same of rows in turn: the mean of losses and gradients."""
 
   def dealt(x: jax.Array) -> jax.Array:
@@ -229,10 +238,11 @@ def _in_parts(gradient_of: Callable, number: int, rules: AxisRules) -> Callable:
 
   def gradient(params: PyTree, aux: PyTree, batch: Batch, key: PRNGKey):
     rows = batch['segment_ids'].shape[0]
-    if rows % number:
+    if rows % (number * mesh.shape['data']):
       raise TrainingError(
-        f'a batch of {rows} rows cannot be cut into {number} micro-batches: '
-        'change config.data.batch_size or config.train.micro_batches'
+        f'a batch of {rows} rows over {mesh.shape["data"]} devices cannot be '
+        f'cut into {number} micro-batches: change config.data.batch_size or '
+        'config.train.micro_batches'
       )
 
     def add(carry, given):

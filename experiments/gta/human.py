@@ -126,8 +126,7 @@ def get_config(arg: str = 'llama3_1b') -> ConfigDict:
     'micro_batches': 1,
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
-  # With 'data', every chip holds a part of each parameter (FSDP).
-  config.sharding = {'parameter_embed': ''}
+  config.sharding = {'split_parameters': False}
   config.tables = {'held_out': {'name': 'gta.held_out:HeldOut'}}
   _change(config, options)
   if is_smoke:

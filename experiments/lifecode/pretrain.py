@@ -104,8 +104,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'micro_batches': 1,
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
-  # With 'data', every chip holds a part of each parameter (FSDP).
-  config.sharding = {'parameter_embed': ''}
+  config.sharding = {'split_parameters': False}
   config.tables = {
     'masked_bits': {
       'name': 'lifecode.evaluation:MaskedBits',

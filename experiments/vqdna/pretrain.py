@@ -119,8 +119,7 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'bases_per_token': 1,
   }
   config.mesh = {'data': -1, 'seq': 1, 'model': 1}
-  # With 'data', every chip holds a part of each parameter (FSDP).
-  config.sharding = {'parameter_embed': ''}
+  config.sharding = {'split_parameters': False}
   config.tables = {}
   if size == 'smoke':
     config.data.update(row_length=96, batch_size=2)

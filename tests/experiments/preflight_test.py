@@ -57,7 +57,7 @@ def test_gpus_are_planned_by_formula(capsys):
 def test_parameters_are_split_over_data_by_config(capsys):
   arguments = f'{LIFECODE}:350m', '--topology=h100:8x8', '--json'
   _, out, _ = call(capsys, *arguments)
-  split = '--config.sharding.parameter_embed=data'
+  split = '--config.sharding.split_parameters=True'
   _, other, _ = call(capsys, *arguments, split)
   (whole,), (split,) = json.loads(out), json.loads(other)
   # Nearly all of them have an axis of the model's width.

@@ -1,5 +1,6 @@
 """The loop: order, resuming, stopping, what a step may not do."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -26,7 +27,16 @@ def one_device():
   return sharding.make_mesh(devices=jax.devices()[:1])
 
 
-def fit(workdir, objective=None, data=None, *, mesh=None, run=RUN, seed=0):
+def fit(
+  workdir,
+  objective=None,
+  data=None,
+  *,
+  mesh=None,
+  run=RUN,
+  seed=0,
+  rules=sharding.DEFAULT_RULES,
+):
   return loop.fit(
     objective or toy.Toy(),
     data or toy.ToyData(),
@@ -34,6 +44,7 @@ def fit(workdir, objective=None, data=None, *, mesh=None, run=RUN, seed=0):
     optimizer=OPTIMIZER,
     workdir=workdir,
     mesh=mesh or one_device(),
+    rules=rules,
     seed=seed,
     is_progress_shown=False,
   )
@@ -181,3 +192,37 @@ def test_other_mesh_and_back_is_the_same_run(tmp_path):
   ):
     np.testing.assert_array_equal(one, eight)
   assert len(jax.tree.leaves(on_one.params)[0].sharding.device_set) == 1
+
+
+def test_parameters_may_be_split_and_batches_cut(tmp_path, monkeypatch):
+  mesh = sharding.make_mesh(devices=jax.devices()[:4])
+  run = dataclasses.replace(RUN, micro_batches=2)
+  asked, make_step = [], loop.make_step
+
+  def spy(*arguments, **settings):
+    asked.append(settings)
+    return make_step(*arguments, **settings)
+
+  monkeypatch.setattr(loop, 'make_step', spy)
+  whole = fit(tmp_path / 'whole', mesh=mesh, run=run)
+  split = fit(
+    tmp_path / 'split',
+    mesh=mesh,
+    run=run,
+    rules=sharding.make_rules(split_parameters=True),
+  )
+  assert [settings['micro_batches'] for settings in asked] == [2, 2]
+  kernels = [trained.params['up']['kernel'] for trained in (whole, split)]
+  shares = [k.sharding.shard_shape(k.shape)[0] for k in kernels]
+  assert shares == [24, 6]
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+    whole.params,
+    split.params,
+  )
+
+
+def test_parameters_that_cannot_be_split_are_a_line(tmp_path):
+  mesh = sharding.make_mesh(devices=jax.devices()[:5])
+  with pytest.raises(loop.TrainingError, match='8 cannot be split over mesh'):
+    fit(tmp_path, mesh=mesh, rules=sharding.make_rules(split_parameters=True))

@@ -1,6 +1,8 @@
 """The training step: micro-batches, and which rows a process holds."""
 
 import dataclasses
+import inspect
+import types
 
 import jax
 import jax.numpy as jnp
@@ -87,8 +89,14 @@ def test_micro_batches_make_the_same_step(devices, micro_batches):
 
 def test_rows_that_cannot_be_cut_are_refused():
   mesh = sharding.make_mesh(devices=jax.devices()[:1])
-  with pytest.raises(state.TrainingError, match='16 rows cannot be cut into 3'):
+  with pytest.raises(
+    state.TrainingError, match='16 rows over 1 devices cannot be cut'
+  ):
     stepped(mesh, 3)
+  # 4 rows of each part would not fill 8 devices.
+  mesh = sharding.make_mesh(devices=jax.devices()[:8])
+  with pytest.raises(state.TrainingError, match='cannot be cut into 4'):
+    stepped(mesh, 4)
 
 
 class Device:
@@ -102,12 +110,9 @@ def as_process(index, places, monkeypatch):
   monkeypatch.setattr(jax, 'process_index', lambda: index)
   devices = np.array([[[Device(p) for p in row]] for row in places])
 
-  class Pod:
-    pass
-
-  pod = Pod()
-  pod.devices = devices
-  return processes.reader.__wrapped__(pod)
+  pod = types.SimpleNamespace(devices=devices)
+  # Without the check of types, which knows meshes of devices only.
+  return inspect.unwrap(processes.reader)(pod)
 
 
 @pytest.mark.parametrize(
