@@ -7,7 +7,7 @@ The same command goes on where an interrupted run stopped, and prints the
 results again where it had finished. Exit codes: 0 finished; 2 something to be
 mended, in one line (input, configuration, checkpoint, full disk); 3 a loss or
 gradient was not finite; 75 stopped by SIGTERM or SIGINT with a checkpoint
-written, to be repeated.
+written, or left by another process of the run (docs/pods.md), to be repeated.
 """
 
 import errno
