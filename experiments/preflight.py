@@ -180,13 +180,14 @@ def describe(plan: Plan) -> str:
     f'  {plan.tokens / plan.seconds / plan.chips:,.0f} tokens/s a chip; '
     f'{plan.operations:.3g} operations of products, without recomputation',
   ]
+  # A formula knows neither.
   if plan.utilisation:
-    lines.append(
+    lines += [
       f'  utilisation {plan.utilisation:.1%}: these operations / (seconds x '
-      'chips x peak)'
-    )
+      'chips x peak)',
+      f'  a chip receives, a step: {moved or "nothing"}',
+    ]
   lines += [
-    f'  a chip receives, a step: {moved or "nothing"}',
     f'  {plan.steps:,} steps: {hours:,.2g} hours, {hours * plan.chips:,.0f} '
     'chip-hours',
   ]
