@@ -102,17 +102,19 @@ class GenePictures:
     size = objective.model.section_bases
     starts = np.arange(made['occlusion'].size) * size - data.before
     num_bars = len(_METHODS) + ('bound' in made)
+    has_words = bool(self.decode) and 'words' in made
     figure, axes = plt.subplots(
-      num_bars + 1,
-      figsize=(9, 2 + num_bars * 4 / 3),
-      height_ratios=[*[2] * num_bars, 1.6],
+      num_bars + has_words,
+      figsize=(9, 1 + num_bars * 4 / 3 + has_words),
+      height_ratios=[*[2] * num_bars, *[1.6] * has_words],
     )
-    for axis, (method, label) in zip(axes, _METHODS.items(), strict=False):
+    bars = axes[:num_bars]
+    for axis, (method, label) in zip(bars, _METHODS.items(), strict=False):
       axis.bar(starts, made[method], width=size, align='edge')
       axis.set_ylabel(label, fontsize='small')
     if 'bound' in made:
-      _draw_track(axes[-2], inputs, made['bound'], data.before)
-    for axis in axes[:-1]:
+      _draw_track(bars[-1], inputs, made['bound'], data.before)
+    for axis in bars:
       axis.set_xlim(starts[0], starts[-1] + size)
       axis.axvline(0, color='0.5', linewidth=0.8)
       if 'codon_phase' in inputs:
@@ -130,9 +132,9 @@ class GenePictures:
       '(grey: coding, red: enhancer)',
       fontsize='medium',
     )
-    axes[-2].set_xlabel('bases from the anchor, along the gene')
-    axes[-1].axis('off')
-    if 'words' in made and self.decode:
+    bars[-1].set_xlabel('bases from the anchor, along the gene')
+    if has_words:
+      axes[-1].axis('off')
       _write_words(axes[-1], data, inputs, made['words'])
     figure.tight_layout()
     figure.savefig(folder / f'gene-{gene.name}.png', dpi=120)
