@@ -90,7 +90,7 @@ def _draw(
   path: pathlib.Path,
 ) -> None:
   mpl.use('Agg')
-  figure, axes = plt.subplots(figsize=(1.6 * len(lines) + 3, 3.2))
+  figure, axes = plt.subplots(figsize=(1.3 * len(lines) + 3, 3.2))
   colors = mpl.colormaps['tab20'].colors
   for at, column in enumerate(columns):
     shift = (at - (len(columns) - 1) / 2) * 0.8 / len(columns)
@@ -103,7 +103,7 @@ def _draw(
           axes.plot([x, x], [row['low'], row['high']], color=color)
         axes.plot(x, row['value'], 'o', color=color, label=label)
         label = None
-  names = [f'{group}\n{task}' for group, task in lines]
+  names = [f'{group}\n{task}'.replace(', ', '\n') for group, task in lines]
   axes.set_xticks(range(len(lines)), names)
   axes.grid(axis='y', alpha=0.3)
   axes.legend(fontsize='small', loc='center left', bbox_to_anchor=(1, 0.5))

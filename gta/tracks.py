@@ -23,6 +23,8 @@ from gta.composition import shares_around
 from gta.enformer import NUM_BASES, Enformer, EnformerConfig
 
 _EPSILON = 1e-6
+# Deviation of a new tower's bins, where shares have about 1 (ours).
+_BESIDE_COMPOSITION = 0.3
 Noise = Literal['poisson', 'normal']
 
 
@@ -34,10 +36,14 @@ class EnformerTrunk:
     config: Sizes. Its norms have no statistics of batches.
     backbone: Our hybrid backbone over the tower's bins, in the place of the
       transformer, which has no layers then; None is none.
+    composition: Sizes of windows around a bin, in bases, whose shares of CpG
+      and of G or C are read beside the tower (ours): what a new tower tells of
+      a few dozen windows is mostly noise.
   """
 
   config: EnformerConfig
   backbone: BackboneConfig | None = None
+  composition: tuple[int, ...] = ()
 
   def __post_init__(self):
     if self.backbone is None:
@@ -70,7 +76,7 @@ class EnformerTrunk:
       head_sizes=(),
       has_statistics=False,
     )
-    return EnformerBins(whole, self.backbone, key=key)
+    return EnformerBins(whole, self.backbone, self.composition, key=key)
 
 
 class EnformerBins(nnx.Module):
@@ -80,6 +86,7 @@ class EnformerBins(nnx.Module):
     self,
     config: EnformerConfig,
     backbone: BackboneConfig | None = None,
+    composition: tuple[int, ...] = (),
     *,
     key: PRNGKey,
   ):
@@ -92,6 +99,14 @@ class EnformerBins(nnx.Module):
     drawn = jax.random.randint(key, shape, 0, NUM_BASES)
     bins = self.enformer.bins(jax.nn.one_hot(drawn, NUM_BASES))
     scale = 1 / (bins.std((0, 1)) + _EPSILON)
+    if composition:
+      scale *= _BESIDE_COMPOSITION
+    self.composition = (
+      Linear(2 * len(composition), config.width, rngs=nnx.Rngs(key))
+      if composition
+      else None
+    )
+    self.sizes = composition
     self.scale = nnx.Param(scale)
     self.offset = nnx.Param(-scale * bins.mean((0, 1)))
     self.backbone = (
@@ -100,7 +115,10 @@ class EnformerBins(nnx.Module):
     self.bin_size = config.bases_per_bin
 
   def __call__(self, batch: Batch) -> Float[Array, 'B M D']:
-    x = self.enformer.bins(_one_hot(batch)) * self.scale[...] + self.offset[...]
+    bases = _one_hot(batch)
+    x = self.enformer.bins(bases) * self.scale[...] + self.offset[...]
+    if self.composition is not None:
+      x += self.composition(shares_around(bases, self.bin_size, self.sizes))
     if self.backbone is None:
       return self.enformer.finish(self.enformer.transformer(x))
     segments = batch['segment_ids'].reshape(*x.shape[:2], -1).max(-1)

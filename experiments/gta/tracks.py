@@ -24,6 +24,8 @@ from experiments import common
 
 _SIZES = ('cpu', 'smoke')
 _FLANK, _TARGETS = 8_192, 65_536
+# Of the ridge that is the baseline, and of what trunks read beside bases.
+_SIZES_AROUND = (128, 512, 2_048, 8_192, 32_768)
 
 
 def get_config(arg: str = 'cpu') -> ConfigDict:
@@ -50,12 +52,12 @@ def get_config(arg: str = 'cpu') -> ConfigDict:
     'name': 'gta.tracks:Tracks',
     'trunk': _enformer(num_layers=3) if options else _hybrid(),
     'num_tracks': 49,
-    'composition': (128, 512, 2_048, 8_192, 32_768),
+    'composition': _SIZES_AROUND,
     'noise': 'normal',
   }
   config.optimizer = {
     'name': 'backbone.train.optim:AdamW',
-    'learning_rate': 1e-3,
+    'learning_rate': 3e-4,
     'warmup_steps': 50,
     'weight_decay': 0.1,
   }
@@ -89,6 +91,7 @@ def _enformer(num_layers: int) -> dict[str, Any]:
       'key_width': 32,
       'num_position_features': 96,
     },
+    'composition': _SIZES_AROUND,
   }
 
 

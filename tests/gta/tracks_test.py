@@ -75,7 +75,7 @@ class TestTracksOfEnformersFamily(Conformance):
 class TestTracksOfATowerAndOurBackbone(TestTracksOfEnformersFamily):
   def objective(self):
     tower = dataclasses.replace(ENFORMER, num_layers=0)
-    trunk = EnformerTrunk(tower, BACKBONE)
+    trunk = EnformerTrunk(tower, BACKBONE, composition=(16, 48))
     return Tracks(
       trunk, num_tracks=3, target_bin=BIN, composition=(8, 24), noise='normal'
     )
@@ -88,6 +88,23 @@ def test_a_backbone_stands_where_the_transformer_was():
   tower = dataclasses.replace(ENFORMER, num_layers=0)
   with pytest.raises(ValueError, match='width 16 is not that'):
     EnformerTrunk(tower, wide)
+
+
+def test_a_trunk_reads_shares_beside_the_tower():
+  trunk = EnformerTrunk(ENFORMER, composition=(16, 48))
+  found = trunk.build(jax.random.key(0))
+  drawn = EnformerTrunk(ENFORMER).build(jax.random.key(0))
+  np.testing.assert_allclose(found.scale[...], 0.3 * drawn.scale[...])
+  found.scale[...] = jnp.zeros_like(found.scale[...])
+  found.offset[...] = jnp.zeros_like(found.offset[...])
+  batch = jax.tree.map(jnp.asarray, make_batch())
+  bases = batch['sequence']
+  # A and T change places: the shares are the same, the bases are not.
+  other = jnp.array([3, 1, 2, 0], jnp.uint8)[bases]
+  same = found({**batch, 'sequence': other})
+  np.testing.assert_allclose(same, found(batch), atol=1e-5)
+  more = bases.at[1, 40].set(jnp.where(bases[1, 40] == 0, 1, 0))
+  assert np.abs(found({**batch, 'sequence': more}) - found(batch)).max() > 1e-3
 
 
 def test_a_trunk_of_enformers_family_has_its_bins():

@@ -15,11 +15,12 @@ _NOTE = (
   'bins of log(1 + coverage), with 95 % bootstraps over windows. `hybrid`: '
   "our backbone behind a tower of Enformer's family (sizes ours); "
   '`enformer`: a transformer of that family behind the same tower. Both have '
-  'about as many parameters, none with weights from elsewhere, and beside the '
-  "trunk a linear term in the ridge's own features. `ridge`: linear "
-  'in CpG and GC at five sizes around a bin, 128 to 32,768 bases, fitted to '
-  'each genome.'
+  'about as many parameters, none with weights from elsewhere; both read the '
+  "ridge's own features beside the bases, in the trunk and in a linear term. "
+  '`ridge`: linear in CpG and GC at five sizes around a bin, 128 to 32,768 '
+  'bases, fitted to each genome. A seed draws weights, order and strands.'
 )
+_SEEDS = (0, 1, 2)
 _GENOMES = {'human': 'hg38', 'mouse': 'mm10'}
 
 
@@ -33,31 +34,42 @@ def get_table(
     genome: data / 'borzoi_windows' / folder
     for genome, folder in _GENOMES.items()
   }
-  runs = {column: out / 'runs' / f'tracks-{column}' for column in options}
+  runs = {
+    seed: {
+      column: out / 'runs' / f'tracks-{column}-{seed}' for column in options
+    }
+    for seed in (_SEEDS[:1] if tier == 'smoke' else _SEEDS)
+  }
   return {
     'steps': [
       {
         'module': 'experiments.run',
         'arguments': [
-          f'--config=experiments/gta/tracks.py:{arg}',
-          f'--workdir={runs[column]}',
+          f'--config=experiments/gta/tracks.py:{options[column]}',
+          f'--workdir={folder}',
+          f'--config.seed={seed}',
+          f'--config.data.seed={seed}',
           *(
-            f'--config.data.genomes.{genome}.path={folder}'
-            for genome, folder in folders.items()
+            f'--config.data.genomes.{genome}.path={path}'
+            for genome, path in folders.items()
           ),
         ],
-        'creates': f'runs/{runs[column].name}/finished.json',
+        'creates': f'runs/{folder.name}/finished.json',
       }
-      for column, arg in options.items()
+      for seed, columns in runs.items()
+      for column, folder in columns.items()
     ],
-    'at_once': len(runs),
+    'at_once': 2,
     'needs': [(folder, 'windows with tracks') for folder in folders.values()],
     'page': {
       'name': 'gta.run_table:RunTable',
       'title': 'GTA: tracks of held-out windows',
       'note': _NOTE,
-      'runs': {'valid': {name: str(path) for name, path in runs.items()}},
-      'shared': {'valid': ('ridge',)},
+      'runs': {
+        f'valid, seed {seed}': {c: str(folder) for c, folder in columns.items()}
+        for seed, columns in runs.items()
+      },
+      'shared': {f'valid, seed {seed}': ('ridge',) for seed in runs},
       'split': 'validation',
     },
   }
