@@ -46,6 +46,7 @@ setuptools.setup(
   ],
   extras_require={
     'test': [
+      'apache-beam>=2.60',
       'beartype>=0.18',
       'hypothesis>=6.100',
       'pysam>=0.22',

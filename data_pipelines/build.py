@@ -1,13 +1,14 @@
 """Makes data sets: `python -m data_pipelines.build omics --out=DIR …`."""
 
 import json
+import resource
 import sys
 import time
 from pathlib import Path
 
 from absl import flags
 
-from data_pipelines.builders import annotated_genome
+from data_pipelines.builders import annotated_genome, runners, staged
 from data_pipelines.builders.splits import SplitConfig
 from data_pipelines.errors import InputError
 
@@ -19,10 +20,12 @@ _TEXTS = {
   'gff': 'Its annotation in GFF3 or GTF, plain or gzip.',
   'proteins': 'Its proteins in FASTA, to compare every CDS with.',
   'genbank': 'Genome, annotation and proteins in one GenBank file.',
+  'runner': 'Of Apache Beam, such as DirectRunner; by default none.',
 }
 _LISTS = {
   'validation_contigs': 'Contigs for validation, by comma.',
   'test_contigs': 'Contigs for the test, by comma.',
+  'beam_options': 'Of Beam, by comma: --direct_num_workers=8,…',
 }
 
 
@@ -36,14 +39,26 @@ def main(arguments: list[str]) -> int:
       print(__doc__, values.get_help(), sep='\n')
       return 0
     genome, out = _parse(values, rest)
-    summary = annotated_genome.build(genome, out, overwrite=values.overwrite)
+    summary = annotated_genome.build(
+      genome, out, overwrite=values.overwrite, run=_runner(values)
+    )
   except (InputError, flags.Error, OSError) as error:
     message = ' '.join(str(error).split())
     print(f'error: {message}', file=sys.stderr)
     return 2
-  summary['seconds'] = round(time.monotonic() - started, 1)
+  seconds = time.monotonic() - started
+  summary['seconds'] = round(seconds, 1)
+  summary['bases_per_second'] = round(summary['bases'] / seconds)
+  summary['peak_gigabytes'] = round(_peak_bytes() / 1e9, 2)
   print(json.dumps(summary))
   return 0
+
+
+def _peak_bytes() -> int:
+  """Of this process, and of the largest that it waited for."""
+  whose = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+  unit = 1 if sys.platform == 'darwin' else 1024
+  return unit * max(resource.getrusage(who).ru_maxrss for who in whose)
 
 
 def _define_flags() -> flags.FlagValues:
@@ -96,6 +111,15 @@ def _parse(
     ),
   )
   return genome, Path(values.out)
+
+
+def _runner(values: flags.FlagValues) -> staged.Runner:
+  options = tuple(values.beam_options)
+  if not values.runner:
+    if options:
+      raise InputError('--beam_options are of a --runner; name one')
+    return runners.here
+  return runners.Beam(values.runner, options)
 
 
 def _held_out(texts: list[str]) -> tuple[float, float]:

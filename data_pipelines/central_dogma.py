@@ -163,10 +163,17 @@ def codon_usage(
   Adds one to every count, so a residue never seen is drawn uniformly and no
   codon has the share nought.
   """
-  counts = np.ones(64)
+  total = np.zeros(64, np.int64)
   for sequence in sequences:
-    counts += codon_counts(sequence)
-  return _among_synonyms(counts, table)
+    total += codon_counts(sequence)
+  return usage_of_counts(total, table)
+
+
+def usage_of_counts(
+  counts: Int[np.ndarray, '64'], table: int
+) -> Float[np.ndarray, '64']:
+  """`codon_usage` of codons that are counted already."""
+  return _among_synonyms(counts + 1.0, table)
 
 
 def translate(

@@ -10,9 +10,12 @@
           seconds and memory of Enformer at 196,608 bases beside the torch port
   step    a training step of a hybrid of 130 M beside its all-softmax control,
           by length, compiler-estimated for the chips of --topology
+  build   bases/s and memory of a build of --bases simulated bases, in one
+          process and by Apache Beam (--runners) with --workers
 
 Prints tables; with --json also the rows, one JSON object a line. The torch
-columns need the extra `parity`, topologies the extra `tpu`.
+columns need the extra `parity`, topologies the extra `tpu`, Beam the extra
+`beam`.
 """
 
 import argparse
@@ -22,10 +25,12 @@ import os
 import pathlib
 import sys
 import tempfile
+from typing import Any
 
 from backbone import memory
 from data_pipelines import organism
 from experiments import (
+  bench_build,
   bench_enformer,
   bench_loader,
   bench_step,
@@ -49,6 +54,9 @@ def main(argv: list[str]) -> int:
   elif options.benchmark == 'enformer':
     rows = bench_enformer.measure(options.rounds)
     print(bench_enformer.format_table(rows), flush=True)
+  elif options.benchmark == 'build':
+    rows = _measure_build(options)
+    print(bench_build.format_table(rows), flush=True)
   else:
     rows = bench_step.measure(options.topology, options.lengths)
     print(bench_step.format_table(rows), flush=True)
@@ -59,7 +67,7 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
   parser = argparse.ArgumentParser(prog='python -m experiments.bench')
-  benchmarks = ['train', 'vocabulary', 'enformer', 'step']
+  benchmarks = ['train', 'vocabulary', 'enformer', 'step', 'build']
   parser.add_argument('benchmark', choices=benchmarks)
   parser.add_argument('--fasta', type=pathlib.Path, help='of the loader table')
   parser.add_argument('--shards', type=pathlib.Path, help='built from --fasta')
@@ -72,6 +80,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     default=bench_step.LENGTHS,
     help='tokens of a row, as 2048,4096',
   )
+  parser.add_argument('--bases', type=int, default=20_000_000)
+  parser.add_argument('--workers', type=int, default=2)
+  parser.add_argument(
+    '--runners',
+    nargs='+',
+    choices=bench_build.RUNNERS,
+    default=['here', 'beam'],
+  )
+  parser.add_argument('--out', type=pathlib.Path, help='folder of the build')
   parser.add_argument('--json', action='store_true')
   options = parser.parse_args(argv)
   if (options.fasta is None) != (options.shards is None):
@@ -79,6 +96,16 @@ def _parse(argv: list[str]) -> argparse.Namespace:
   if options.benchmark == 'step' and options.topology is None:
     parser.error('step needs --topology')
   return options
+
+
+def _measure_build(options: argparse.Namespace) -> list[dict[str, Any]]:
+  with tempfile.TemporaryDirectory() as folder:
+    return bench_build.measure(
+      options.bases,
+      options.workers,
+      tuple(options.runners),
+      options.out or pathlib.Path(folder),
+    )
 
 
 def _measure_loader(

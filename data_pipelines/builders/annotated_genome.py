@@ -2,28 +2,27 @@
 
 import collections
 import dataclasses
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import tqdm
-
 from data_pipelines import central_dogma
 from data_pipelines.builders import (
+  contig_files,
+  findings,
   molecules,
   omics,
   proteins,
+  runners,
   shards,
   splits,
-  windows,
+  staged,
+  units,
 )
-from data_pipelines.builders.omics import Reject
+from data_pipelines.builders.manifest import Reject, describe
 from data_pipelines.errors import InputError
 from data_pipelines.readers import annotation, fasta, genbank
 from data_pipelines.readers.annotation import Molecule
-from data_pipelines.readers.fasta import Contig
-from data_pipelines.records import SPLITS, Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,99 +72,122 @@ class Genome:
     return {'inputs': inputs, 'options': options}
 
 
-@dataclasses.dataclass
-class _Findings:
-  """Records of molecules by split, with what was found on the way."""
+def build(
+  genome: Genome,
+  out: Path,
+  *,
+  overwrite: bool,
+  run: staged.Runner = runners.here,
+) -> dict[str, Any]:
+  """Writes the data set and returns the summary that the command prints.
 
-  records: dict[str, list[Record]]
-  rejects: list[Reject]
-  counts: collections.Counter
-  translations: set[bytes]
-  accepted: dict[str, Molecule]
-  rejected: set[str]
+  A build that was killed goes on where it was.
 
-
-def build(genome: Genome, out: Path, *, overwrite: bool) -> dict[str, Any]:
-  """Writes the data set and returns the summary that the command prints."""
+  Args:
+    genome: What is built.
+    out: Folder of data sets.
+    overwrite: Whether other content is replaced.
+    run: Where its parts are worked on.
+  """
   provenance = genome.provenance()
   omics.check_target(out, genome.name, provenance, overwrite=overwrite)
-  contigs, found, letters = _read(genome)
-  tables = _tables(genome.genetic_code, contigs)
-  lengths = {name: len(contig.sequence) for name, contig in contigs.items()}
-  regions = splits.deal(lengths, genome.held_out)
-  index = proteins.ProteinIndex(letters)
-  findings = _find(genome, contigs, found, tables, regions, index)
-  streams = {
-    split: _progress(
-      itertools.chain(
-        windows.cut(
-          contigs.values(),
-          regions,
-          split,
-          num_bases=genome.window,
-          tables=tables,
-          source=genome.name,
-          rejects=findings.rejects,
-        ),
-        findings.records[split],
-      ),
-      split,
+  Path(out).mkdir(parents=True, exist_ok=True)
+  stage = staged.Stage(Path(out) / f'.{genome.name}.building', genome.name, run)
+  with stage.locked(), stage.emptied():
+    stage.begin(provenance)
+    setting, found = _read(genome, stage)
+    total, folders = _make(genome, stage, setting, found)
+    directory = stage.write_shards(folders, total.tally)
+    manifest = describe(
+      directory,
+      genome.name,
+      total.tally,
+      provenance=provenance,
+      rejects=total.findings.rejects,
+      counts=total.findings.counts,
     )
-    for split in SPLITS
-  }
-  manifest = omics.write(
-    streams,
-    out,
-    genome.name,
-    provenance=provenance,
-    rejects=findings.rejects,
-    counts=findings.counts,
-    overwrite=overwrite,
-  )
-  return _summary(manifest, findings, sum(lengths.values()), bool(index))
+    target = Path(out) / genome.name
+    omics.publish(directory.parent, target, stage.folder / 'replaced')
+  organism = setting.organism
+  num_bases = sum(organism.contigs.lengths.values())
+  return _summary(manifest, total, num_bases, bool(organism.proteins))
 
 
-def _find(
+def _make(
   genome: Genome,
-  contigs: dict[str, Contig],
+  stage: staged.Stage,
+  setting: units.Setting,
   found: list[Molecule],
-  tables: dict[str, int],
-  regions: dict[str, splits.Regions],
-  index: proteins.ProteinIndex,
-) -> _Findings:
-  """Records of the molecules, then of the proteins that no CDS asked for."""
-  findings = _Findings(
-    {split: [] for split in SPLITS}, [], collections.Counter(), set(), {}, set()
+) -> tuple[units.Made, list[Path]]:
+  """Pieces of windows, molecules and proteins, and what all of them come to."""
+  source = genome.name
+  of_windows = units.of_windows(setting)
+  first = [*of_windows, *units.of_molecules(found)]
+  pieces = stage.make(setting, first, 'units')
+  windows, others = pieces[: len(of_windows)], pieces[len(of_windows) :]
+  total = units.Made()
+  for made in staged.made(others):
+    total.update(made, source)
+  left = _left_proteins(genome, setting.organism, total)
+  usage = central_dogma.usage_of_counts(
+    total.tally.codons, setting.organism.tables['']
   )
-  for molecule in _progress(found, 'molecules'):
-    contig = contigs[molecule.contig]
-    table = molecule.table or tables[molecule.contig]
-    if molecule.kind == 'cds':
-      kept = _coding(molecule, contig, table, index, genome.name, findings)
-    else:
-      kept = _transcript(molecule, contig, table, genome.name, findings)
-    _place(kept, regions[molecule.contig], findings)
-  _proteins(genome, tables[''], index, findings)
-  return findings
+  others += stage.make(setting, units.of_proteins(left, usage), 'proteins')
+  # Windows lie before molecules, but what they reject is told last.
+  whole = units.Made(findings=total.findings)
+  for made in staged.made(windows):
+    whole.update(made, source)
+  for made in staged.made(others):
+    whole.tally.update(made.tally, source)
+  return whole, [*windows, *others]
+
+
+def _left_proteins(
+  genome: Genome, organism: findings.Organism, total: units.Made
+) -> list[tuple[str, str, str]]:
+  """Split, name and letters of those that no CDS asked for or equals."""
+  organism.proteins.use(total.used)
+  left = []
+  for name, letters in organism.proteins.unused():
+    residues = central_dogma.encode_protein(letters)
+    if proteins.digest(residues) in total.findings.translations:
+      reject = Reject(f'protein-{name}', 'protein', 'same_as_a_cds')
+      total.findings.rejects.append(reject)
+      continue
+    # Equal proteins must not lie on two sides of a split.
+    split = splits.split_by_name(letters, genome.held_out)
+    left.append((split, name, letters))
+  return left
 
 
 def _read(
-  genome: Genome,
-) -> tuple[dict[str, Contig], list[Molecule], dict[str, str]]:
+  genome: Genome, stage: staged.Stage
+) -> tuple[units.Setting, list[Molecule]]:
+  """What units read, and the molecules."""
   if (genome.fasta is None) == (genome.genbank is None):
     raise InputError('give either --fasta (with --gff) or --genbank')
+  found, letters = [], {}
   if genome.genbank is not None:
-    contigs, found, letters = genbank.read_genbank(genome.genbank)
+    read, found, letters = genbank.read_genbank(genome.genbank)
+    read = read.values()
   else:
-    contigs, found, letters = fasta.read_genome(genome.fasta), [], {}
+    read = fasta.read_contigs(genome.fasta)
+  contigs = contig_files.write(read, stage.folder / 'contigs')
   if genome.gff is not None:
     found = annotation.read_annotation(genome.gff, contigs)
   if genome.proteins is not None:
     letters = fasta.read_proteins(genome.proteins)
-  return contigs, found, letters
+  organism = findings.Organism(
+    source=genome.name,
+    contigs=contigs,
+    tables=_tables(genome.genetic_code, contigs.lengths),
+    regions=splits.deal(contigs.lengths, genome.held_out),
+    proteins=proteins.ProteinIndex(letters),
+  )
+  return units.Setting(organism, genome.window, genome.seed), found
 
 
-def _tables(text: str, contigs: dict[str, Contig]) -> dict[str, int]:
+def _tables(text: str, contigs: Collection[str]) -> dict[str, int]:
   """Genetic code of every contig; of '' for what lies on none."""
   head, *rest = text.split(',')
   try:
@@ -182,111 +204,16 @@ def _tables(text: str, contigs: dict[str, Contig]) -> dict[str, int]:
   return {'': default, **dict.fromkeys(contigs, default), **named}
 
 
-def _coding(
-  molecule: Molecule,
-  contig: Contig,
-  table: int,
-  index: proteins.ProteinIndex,
-  source: str,
-  findings: _Findings,
-) -> Record | Reject:
-  letters = index.find(molecule.aliases)
-  result = molecules.coding(
-    molecule, contig, table=table, protein=letters, source=source
-  )
-  counts = findings.counts
-  if not molecule.is_pseudo:
-    counts['cds'] += 1
-    counts.update(molecules.count_introns(molecule, contig))
-  if isinstance(result, Reject):
-    findings.rejected.add(molecule.transcript)
-    return result
-  counts[result.agreement] += 1
-  counts['complete_orfs'] += result.is_complete
-  amino_acids = result.record.amino_acids
-  has_stop = amino_acids[-1] == central_dogma.STOP
-  findings.translations.add(
-    amino_acids[: len(amino_acids) - has_stop].tobytes()
-  )
-  findings.accepted[molecule.transcript] = molecule
-  return result.record
-
-
-def _transcript(
-  molecule: Molecule,
-  contig: Contig,
-  table: int,
-  source: str,
-  findings: _Findings,
-) -> Record | Reject | None:
-  if molecule.transcript in findings.rejected:
-    return Reject(molecule.name, 'rna', 'cds_rejected', molecule.transcript)
-  cds = findings.accepted.get(molecule.transcript)
-  record = molecules.transcript(
-    molecule, contig, table=table, source=source, cds=cds
-  )
-  findings.counts['mrna_equal_to_cds'] += record is None
-  return record
-
-
-def _place(
-  kept: Record | Reject | None, regions: splits.Regions, findings: _Findings
-) -> None:
-  if isinstance(kept, Reject):
-    findings.rejects.append(kept)
-  elif kept is not None:
-    split = regions.split_of(kept.start, kept.end)
-    if split is None:
-      kind = 'rna' if not len(kept.amino_acids) else 'cds'
-      span = f'{kept.contig}:{kept.start}-{kept.end}'
-      findings.rejects.append(
-        Reject(kept.name, kind, 'crosses_split_boundary', span)
-      )
-    else:
-      findings.records[split].append(kept)
-
-
-def _proteins(
-  genome: Genome,
-  table: int,
-  index: proteins.ProteinIndex,
-  findings: _Findings,
-) -> None:
-  usage = central_dogma.codon_usage(
-    (r.sequence for r in findings.records['train'] if len(r.amino_acids)), table
-  )
-  for name, letters in index.unused():
-    if central_dogma.encode_protein(letters).tobytes() in findings.translations:
-      reject = Reject(f'protein-{name}', 'protein', 'same_as_a_cds')
-      findings.rejects.append(reject)
-      continue
-    # Equal proteins must not lie on two sides of a split.
-    split = splits.split_by_name(letters, genome.held_out)
-    findings.records[split].append(
-      proteins.reverse_translated(
-        name,
-        letters,
-        table=table,
-        usage=usage,
-        source=genome.name,
-        seed=genome.seed,
-      )
-    )
-
-
-def _progress(items: Iterable[Any], description: str) -> Iterator[Any]:
-  # A generator, so that the bar is drawn only once its turn has come.
-  yield from tqdm.tqdm(items, desc=description, unit='', leave=False)
-
-
 def _summary(
   manifest: dict[str, Any],
-  findings: _Findings,
+  total: units.Made,
   num_bases: int,
   has_proteins: bool,
 ) -> dict[str, Any]:
-  counts = findings.counts
-  reasons = collections.Counter(reject.reason for reject in findings.rejects)
+  counts, rejects = total.findings.counts, total.findings.rejects
+  reasons = collections.Counter(
+    reject.reason for reject in total.findings.rejects
+  )
   with_exceptions = counts[molecules.EQUAL_WITH_EXCEPTIONS]
   return {
     'name': manifest['name'],
@@ -299,7 +226,7 @@ def _summary(
     'complete_orfs': counts['complete_orfs'],
     'coding_introns': counts['coding_introns'],
     'coding_introns_gt_ag': counts['coding_introns_gt_ag'],
-    'rejected': len(findings.rejects),
+    'rejected': len(rejects),
     'by_reason': dict(reasons.most_common()),
     'splits': {
       split: {'records': s['records'], 'bases': s['bases']}

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from data_pipelines import central_dogma
-from data_pipelines.builders.omics import Reject
+from data_pipelines.builders.manifest import Reject
 from data_pipelines.readers.annotation import Molecule
 from data_pipelines.readers.fasta import Contig
 from data_pipelines.records import AMINO_ACIDS, CDS, PHASE_NONE, RNA, Record

@@ -1,9 +1,11 @@
 """Proteins of a file: found for their CDS, or written back as codons."""
 
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
+from jaxtyping import UInt8
 
 from data_pipelines import central_dogma
 from data_pipelines.records import PROTEIN, Record
@@ -26,6 +28,21 @@ class ProteinIndex:
   def __bool__(self) -> bool:
     return bool(self._letters)
 
+  @property
+  def used(self) -> frozenset[str]:
+    """Headers of the proteins that were found."""
+    return frozenset(self._used)
+
+  def anew(self) -> 'ProteinIndex':
+    """The same proteins, none of them used."""
+    made = copy.copy(self)
+    made._used = set()
+    return made
+
+  def use(self, headers: Iterable[str]) -> None:
+    """Marks proteins that were found elsewhere."""
+    self._used.update(headers)
+
   def find(self, aliases: Iterable[str]) -> str | None:
     """Letters of the protein with the first alias known; marks it as used."""
     for alias in aliases:
@@ -40,6 +57,13 @@ class ProteinIndex:
     for header, letters in self._letters.items():
       if header not in self._used:
         yield header.split()[0], letters
+
+
+def digest(amino_acids: UInt8[np.ndarray, 'm']) -> str:
+  """Of a protein, whether or not its stop is there."""
+  has_stop = len(amino_acids) and amino_acids[-1] == central_dogma.STOP
+  letters = amino_acids[: len(amino_acids) - has_stop]
+  return hashlib.sha256(letters.tobytes()).hexdigest()
 
 
 def reverse_translated(

@@ -48,13 +48,15 @@ def read_letters(path: Path) -> Iterator[tuple[str, str]]:
     raise InputError(f'{path}: no FASTA record in it (none starts with ">")')
 
 
+def read_contigs(path: Path) -> Iterator[Contig]:
+  """Contigs of a nucleotide FASTA, one at a time."""
+  for header, letters in read_letters(path):
+    yield encode_contig(path, header.split()[0], letters)
+
+
 def read_genome(path: Path) -> dict[str, Contig]:
   """Contigs of a nucleotide FASTA, by name."""
-  contigs = {}
-  for header, letters in read_letters(path):
-    name = header.split()[0]
-    contigs[name] = encode_contig(path, name, letters)
-  return contigs
+  return {contig.name: contig for contig in read_contigs(path)}
 
 
 def encode_contig(path: Path, name: str, letters: str) -> Contig:

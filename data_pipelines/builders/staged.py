@@ -1,0 +1,293 @@
+"""A build in stages on disk: it goes on where it was killed, in any processes.
+
+Units become pieces, and pieces shards. Each is written aside and renamed, and
+none is made twice; a build of other provenance begins anew. What TFDS decides
+(number of shards, which record is in which, names of files, bytes of an
+example), TFDS decides here too.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import json
+import os
+import pickle
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from tensorflow_datasets.core import dataset_info, file_adapters, naming
+from tensorflow_datasets.core.utils import shard_utils
+
+from data_pipelines.builders import examples
+from data_pipelines.builders.manifest import VERSION, Tally
+from data_pipelines.builders.units import Made, Setting, Unit
+from data_pipelines.errors import InputError
+from data_pipelines.records import SPLITS, Record
+
+# Calls a function of a plan's path for each plan, wherever and in any order; a
+# plan that is done with is gone.
+Runner = Callable[[Callable[[str], None], Sequence[str], str], None]
+
+_SETTING, _UNIT, _MADE = 'setting.pickle', 'unit.pickle', 'made.pickle'
+_ERROR = 'error.txt'
+_READ_AT_ONCE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A folder that a build fills.
+
+  Attributes:
+    folder: Seen by all processes.
+    name: Of the data set.
+    run: Where units are made and shards are written.
+  """
+
+  folder: Path
+  name: str
+  run: Runner
+
+  @contextlib.contextmanager
+  def locked(self) -> Iterator[None]:
+    """While this build goes on, no other one has the folder.
+
+    Raises:
+      InputError: Another has it.
+    """
+    with open(self.folder.with_suffix('.lock'), 'w') as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except OSError as error:
+        raise InputError(
+          f'{self.folder.parent}: another process is building {self.name} '
+          'there; wait for it'
+        ) from error
+      try:
+        yield
+      finally:
+        os.unlink(file.name)
+
+  @contextlib.contextmanager
+  def emptied(self) -> Iterator[None]:
+    """Removes the folder at the end; not if the same command can go on."""
+    try:
+      yield
+    except InputError:
+      shutil.rmtree(self.folder, ignore_errors=True)
+      raise
+    shutil.rmtree(self.folder)
+
+  def begin(self, provenance: Mapping[str, Any]) -> None:
+    """Keeps what is there of the same build, and nothing of another."""
+    file = self.folder / 'provenance.json'
+    text = json.dumps({'version': VERSION, **provenance}, sort_keys=True)
+    if not file.exists() or file.read_text() != text:
+      shutil.rmtree(self.folder, ignore_errors=True)
+      self.folder.mkdir(parents=True)
+      _write_whole(file, text.encode())
+    (self.folder / _ERROR).unlink(missing_ok=True)
+
+  def make(
+    self, setting: Setting, units: Sequence[Unit], stage: str
+  ) -> list[Path]:
+    """Folders of the pieces of units, in their order."""
+    _write_whole(self.folder / _SETTING, pickle.dumps(setting))
+    folders = []
+    for number, unit in enumerate(units):
+      folder = self.folder / stage / f'{number:06d}'
+      folders.append(folder)
+      if not (folder / _MADE).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_whole(folder / _UNIT, pickle.dumps(unit))
+    plans = [f / _UNIT for f in folders if not (f / _MADE).exists()]
+    self._run(_make, plans, stage)
+    return folders
+
+  def keep(self, records: Mapping[str, Iterable[Record]]) -> tuple[Path, Tally]:
+    """A folder of pieces of records that are at hand."""
+    folder, tally = self.folder / 'given', Tally()
+    folder.mkdir()
+    pairs = (
+      (split, record) for split, those in records.items() for record in those
+    )
+    _write_pieces(folder, pairs, tally)
+    return folder, tally
+
+  def write_shards(self, folders: Sequence[Path], sizes: Tally) -> Path:
+    """The data set as TFDS has it, of all pieces of each split in order."""
+    directory = self.folder / 'whole' / self.name / VERSION
+    directory.mkdir(parents=True, exist_ok=True)
+    paths, infos = [], []
+    if not any(sizes.lengths.values()):
+      raise InputError(
+        'no record to write: every one was rejected, or none given'
+      )
+    for split in SPLITS:
+      if not (number := len(sizes.lengths.get(split, ()))):
+        continue
+      template = _template(self.name, split, directory)
+      size = sizes.sizes[split]
+      num_shards = shard_utils.ShardConfig().get_number_shards(size, number)
+      ends = shard_utils.get_shard_boundaries(number, num_shards)
+      starts = [0, *ends[:-1]]
+      for index, span in enumerate(zip(starts, ends, strict=True)):
+        target = template.sharded_filepath(
+          shard_index=index, num_shards=num_shards
+        )
+        plan = self.folder / 'shards' / target.name
+        plan.parent.mkdir(exist_ok=True)
+        files = [str(folder / split) for folder in folders]
+        if not Path(target).exists():
+          _write_whole(plan, pickle.dumps((str(target), files, *span)))
+          paths.append(plan)
+      lengths = [stop - start for start, stop in zip(starts, ends, strict=True)]
+      infos.append(
+        tfds.core.SplitInfo(
+          name=split,
+          shard_lengths=lengths,
+          num_bytes=size,
+          filename_template=template,
+        )
+      )
+    self._run(_write_shard, paths, 'shards')
+    info = tfds.core.DatasetInfo(
+      builder=dataset_info.DatasetIdentity(
+        name=self.name,
+        version=tfds.core.Version(VERSION),
+        data_dir=str(directory),
+        module_name=__name__,
+      ),
+      features=examples.features(),
+      # The pipeline shuffles globally; here the order is the caller's.
+      disable_shuffling=True,
+    )
+    info.set_file_format('array_record')
+    info.set_splits(tfds.core.splits.SplitDict(infos))
+    info.write_to_directory(directory)
+    return directory
+
+  def _run(
+    self, work: Callable[[str], None], paths: Sequence[Path], stage: str
+  ) -> None:
+    """Does the work of each path.
+
+    Raises:
+      InputError: As some worker did, whichever process it was in.
+    """
+    if paths:
+      self.run(work, [str(path) for path in paths], stage)
+    if (error := self.folder / _ERROR).exists():
+      raise InputError(error.read_text())
+
+
+def made(folders: Sequence[Path]) -> Iterator[Made]:
+  """What is known of each piece."""
+  for folder in folders:
+    yield pickle.loads((folder / _MADE).read_bytes())
+
+
+def _make(path: str) -> None:
+  """Writes the pieces of a unit beside its plan."""
+  folder = Path(path).parent
+  root = folder.parents[1]
+  if (folder / _MADE).exists():
+    return
+  unit: Unit = pickle.loads(Path(path).read_bytes())
+  setting = root / _SETTING
+  done = Made()
+  try:
+    records = unit.records(_setting(setting, setting.stat().st_mtime_ns), done)
+    _write_pieces(folder, records, done.tally)
+  except InputError as error:
+    _write_whole(root / _ERROR, str(error).encode())
+    return
+  _write_whole(folder / _MADE, pickle.dumps(done))
+  Path(path).unlink()
+
+
+def _write_pieces(
+  folder: Path, records: Iterable[tuple[str, Record]], tally: Tally
+) -> None:
+  """Writes the records of each split, and counts them."""
+  # Some runners try a unit twice at once.
+  unfinished = functools.partial(_unfinished, folder, uuid.uuid4().hex)
+  writers = {}
+  try:
+    for split, record in records:
+      if split not in writers:
+        writers[split] = array_record_module.ArrayRecordWriter(
+          str(unfinished(split)), 'group_size:16,zstd:1'
+        )
+      data = examples.serialize(record)
+      tally.add(split, record, len(data))
+      writers[split].write(data)
+  finally:
+    for writer in writers.values():
+      writer.close()
+  for split in writers:
+    unfinished(split).rename(folder / split)
+
+
+def _write_shard(path: str) -> None:
+  """Writes the shard of a plan."""
+  if not os.path.exists(path):
+    return
+  target, files, start, stop = pickle.loads(Path(path).read_bytes())
+  target = Path(target)
+  unfinished = _unfinished(target.parent, uuid.uuid4().hex, target.name)
+  adapter = file_adapters.ADAPTER_FOR_FORMAT[
+    file_adapters.FileFormat.ARRAY_RECORD
+  ]
+  adapter.write_examples(unfinished, enumerate(_read(files, start, stop)))
+  unfinished.rename(target)
+  Path(path).unlink()
+
+
+def _read(files: Sequence[str], start: int, stop: int) -> Iterator[bytes]:
+  """Those of a span, of pieces that lie one behind the other."""
+  first = 0
+  for file in files:
+    if first >= stop:
+      return
+    if not os.path.exists(file):
+      continue
+    reader = array_record_module.ArrayRecordReader(file)
+    number = reader.num_records()
+    begin, end = max(start - first, 0), min(stop - first, number)
+    for low in range(begin, end, _READ_AT_ONCE):
+      yield from reader.read(low, min(low + _READ_AT_ONCE, end))
+    reader.close()
+    first += number
+
+
+@functools.lru_cache(maxsize=1)
+def _setting(path: Path, modified: int) -> Setting:
+  del modified  # Another build may have had the same folder.
+  return pickle.loads(path.read_bytes())
+
+
+def _template(
+  name: str, split: str, directory: Path
+) -> naming.ShardedFileTemplate:
+  return naming.ShardedFileTemplate(
+    data_dir=directory,
+    dataset_name=name,
+    split=split,
+    filetype_suffix='array_record',
+  )
+
+
+def _unfinished(folder: Path, token: str, name: str) -> Path:
+  return folder / f'.{name}.{token}.unfinished'
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+  unfinished = _unfinished(path.parent, uuid.uuid4().hex, path.name)
+  unfinished.write_bytes(data)
+  unfinished.rename(path)
