@@ -25,6 +25,8 @@ from typing import Any
 from backbone import memory
 from experiments import command_line, common, together
 
+# No space, above a quota, above a limit.
+_FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG
 EXIT_MEND = 2
 EXIT_DIVERGED = 3
 EXIT_INTERRUPTED = together.EXIT_AGAIN
@@ -65,7 +67,7 @@ def _run(given: command_line.Flags, argv: Sequence[str]) -> int:
   except loop.Diverged as error:
     return complain(error, EXIT_DIVERGED)
   except OSError as error:
-    if error.errno != errno.ENOSPC:
+    if error.errno not in _FULL:
       raise
     return complain(f'{given.workdir}: the disk is full')
   except (loop.TrainingError, processes.ProcessesError) as error:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import pathlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -38,6 +39,8 @@ from backbone.train.state import (
 # Steps after which several processes tell each other of signals: they wait for
 # the device then.
 _AGREE_EVERY = 10
+# Of waiting for a batch that are told.
+_SLOW_SECONDS = 10
 
 
 class Diverged(TrainingError):
@@ -202,6 +205,8 @@ def fit(
         is_shown=is_chief and is_progress_shown,
       )
     )
+    if restored and not progress.disable:
+      progress.write(f'goes on from step {start}', file=sys.stderr)
     stop = stack.enter_context(_stop_on_signal())
     throughput = metrics_lib.Throughput(run.bases_per_token, readers, mesh.size)
 
@@ -225,8 +230,11 @@ def fit(
       if is_last or (is_stopped and step > start):
         break
 
-      with throughput.loading():
+      with throughput.loading() as waited:
         batch = next(batches)
+      if waited.seconds > _SLOW_SECONDS and not progress.disable:
+        text = f'step {step}: waited {waited.seconds:.0f} s for its batch'
+        progress.write(text, file=sys.stderr)
       throughput.count(batch)
 
       state, means = train_step(state, to_device(batch, mesh, rules))

@@ -1,6 +1,7 @@
 """Metrics of a run: a JSONL file, TensorBoard, a progress bar."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -91,6 +92,13 @@ class MetricsWriter:
     self._board.close()
 
 
+@dataclasses.dataclass
+class Spent:
+  """Time in a block, once it is left."""
+
+  seconds: float = 0.0
+
+
 class Throughput:
   """Rates since the last reading, and where the time went; no padding."""
 
@@ -115,19 +123,20 @@ class Throughput:
     """Adds this process's rows; the other readers have as many."""
     self._bases += int(np.count_nonzero(batch['segment_ids']))
 
-  def paused(self) -> contextlib.AbstractContextManager[None]:
+  def paused(self) -> contextlib.AbstractContextManager['Spent']:
     """Leaves out the time spent inside: an evaluation, a checkpoint."""
     return self._timed('pause')
 
-  def loading(self) -> contextlib.AbstractContextManager[None]:
+  def loading(self) -> contextlib.AbstractContextManager['Spent']:
     """Around what waits for a batch."""
     return self._timed('loader')
 
   @contextlib.contextmanager
-  def _timed(self, name: str) -> Iterator[None]:
-    begin = time.monotonic()
-    yield
-    self._spent[name] += time.monotonic() - begin
+  def _timed(self, name: str) -> Iterator['Spent']:
+    begin, spent = time.monotonic(), Spent()
+    yield spent
+    spent.seconds = time.monotonic() - begin
+    self._spent[name] += spent.seconds
 
   def read(self) -> dict[str, float]:
     """Rates since the last call; the first has compiling in it."""
