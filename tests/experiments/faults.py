@@ -5,11 +5,11 @@
 
 Kills, a signal, a batch of NaN, a reader that hangs, a damaged checkpoint and a
 full disk come one after the other, each some steps after the run went on; the
-same command is repeated until it finishes. --out should be a small file system
-of its own: it is filled (`mount -t tmpfs -o size=256m tmpfs DIR`); on one of
-more than 4 GB files are kept from growing instead. Prints what happened and
-what the run said of it, and whether the parameters are those of the run that
-nothing disturbed.
+same command is repeated until it finishes. A small file system at DIR/disturbed
+(`mount -t tmpfs -o size=256m tmpfs DIR/disturbed`) is filled; on one of more
+than 4 GB files are kept from growing instead. Prints what happened and what the
+run said of it, and whether the parameters are those of the run that nothing
+disturbed.
 """
 
 import argparse
