@@ -81,6 +81,32 @@ def test_a_step_is_compiled_for_a_pod():
     assert text in out, text
 
 
+@needs_compiler
+@pytest.mark.parametrize(
+  ('config', 'topology', 'rows', 'at_most'),
+  [
+    ('vqdna/pretrain.py:103m', 'v5e:16x16', 2_048, 5e9),
+    ('gta/human.py:llama3_8b', 'v5p:4x4x8', 256, 30e9),
+  ],
+)
+def test_large_experiments_fit(config, topology, rows, at_most):
+  out = compiled(
+    f'--config=experiments/{config}',
+    f'--topology={topology}',
+    f'--config.data.batch_size={rows}',
+    '--json',
+  )
+  (plan,) = json.loads(out)
+  parts = ('parameter', 'optimizer', 'frozen', 'activation')
+  held = sum(plan[f'{part}_bytes'] for part in parts)
+  assert plan['micro_batches'] == 1 and plan['rows'] == rows
+  assert 1e9 < held < at_most < plan['capacity_bytes']
+  assert plan['seconds'] > 0 and 0 < plan['utilisation'] < 1
+  # Gradients of all parameters that are trained, in float32.
+  gradients = 4 * plan['parameters']
+  assert plan['moved_bytes']['all-reduce'] >= 0.4 * gradients
+
+
 @pytest.mark.parametrize(
   ('arguments', 'message'),
   [
