@@ -9,6 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from data_pipelines.builders import annotated_genome, runners, staged
+from data_pipelines.builders.alike import Alike
 from data_pipelines.builders.splits import SplitConfig
 from data_pipelines.errors import InputError
 
@@ -21,6 +22,10 @@ _TEXTS = {
   'proteins': 'Its proteins in FASTA, to compare every CDS with.',
   'genbank': 'Genome, annotation and proteins in one GenBank file.',
   'runner': 'Of Apache Beam, such as DirectRunner; by default none.',
+}
+_SHARES = {
+  'near_duplicates': 'Leave out records that share so much with earlier ones.',
+  'homology': 'Leave out of train what shares so much with held-out records.',
 }
 _LISTS = {
   'validation_contigs': 'Contigs for validation, by comma.',
@@ -78,6 +83,8 @@ def _define_flags() -> flags.FlagValues:
   flags.DEFINE_list(
     'held_out', ['0.05', '0.05'], 'Shares for validation and test.', **define
   )
+  for name, text in _SHARES.items():
+    flags.DEFINE_float(name, None, text, **define)
   flags.DEFINE_bool('overwrite', False, 'Replace other content.', **define)
   flags.DEFINE_bool('help', False, 'Show this.', **define)
   return values
@@ -103,6 +110,7 @@ def _parse(
     genetic_code=values.genetic_code,
     window=values.window,
     seed=values.seed,
+    alike=Alike(values.near_duplicates, values.homology),
     held_out=SplitConfig(
       values.split,
       *_held_out(values.held_out),

@@ -19,6 +19,7 @@ from data_pipelines.builders import (
   staged,
   units,
 )
+from data_pipelines.builders.alike import Alike, leave_out
 from data_pipelines.builders.manifest import Reject, describe
 from data_pipelines.errors import InputError
 from data_pipelines.readers import annotation, fasta, genbank
@@ -39,6 +40,7 @@ class Genome:
     window: Bases in a genome record.
     seed: Of the codons drawn for proteins without a CDS.
     held_out: What is held out.
+    alike: What is left out because it is like other records.
   """
 
   name: str
@@ -52,6 +54,7 @@ class Genome:
   held_out: splits.SplitConfig = dataclasses.field(
     default_factory=splits.SplitConfig
   )
+  alike: Alike = dataclasses.field(default_factory=Alike)
 
   def provenance(self) -> dict[str, Any]:
     """Inputs with their checksums, and every option that shapes the records."""
@@ -69,6 +72,8 @@ class Genome:
       'seed': self.seed,
       'held_out': dataclasses.asdict(self.held_out),
     }
+    if self.alike:
+      options['alike'] = dataclasses.asdict(self.alike)
     return {'inputs': inputs, 'options': options}
 
 
@@ -128,36 +133,41 @@ def _make(
   total = units.Made()
   for made in staged.made(others):
     total.update(made, source)
-  left = _left_proteins(genome, setting.organism, total)
+  left, same = _left_proteins(genome, setting.organism, total)
   usage = central_dogma.usage_of_counts(
     total.tally.codons, setting.organism.tables['']
   )
   others += stage.make(setting, units.of_proteins(left, usage), 'proteins')
+  if genome.alike:
+    pieces = leave_out(genome.alike, stage, setting, [*windows, *others])
+    windows, others = pieces[: len(windows)], pieces[len(windows) :]
   # Windows lie before molecules, but what they reject is told last.
-  whole = units.Made(findings=total.findings)
+  whole, cut = units.Made(), []
   for made in staged.made(windows):
-    whole.update(made, source)
-  for made in staged.made(others):
     whole.tally.update(made.tally, source)
+    cut += made.findings.rejects
+  for made in staged.made(others):
+    whole.update(made, source)
+  whole.findings.rejects += [*same, *cut]
   return whole, [*windows, *others]
 
 
 def _left_proteins(
   genome: Genome, organism: findings.Organism, total: units.Made
-) -> list[tuple[str, str, str]]:
-  """Split, name and letters of those that no CDS asked for or equals."""
+) -> tuple[list[tuple[str, str, str]], list[Reject]]:
+  """Split, name and letters of those that no CDS asked for; or equals one."""
   organism.proteins.use(total.used)
-  left = []
+  left, same = [], []
   for name, letters in organism.proteins.unused():
     residues = central_dogma.encode_protein(letters)
     if proteins.digest(residues) in total.findings.translations:
       reject = Reject(f'protein-{name}', 'protein', 'same_as_a_cds')
-      total.findings.rejects.append(reject)
+      same.append(reject)
       continue
     # Equal proteins must not lie on two sides of a split.
     split = splits.split_by_name(letters, genome.held_out)
     left.append((split, name, letters))
-  return left
+  return left, same
 
 
 def _read(

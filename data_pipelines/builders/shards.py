@@ -92,22 +92,27 @@ class OmicsSource(Sequence):
     return self._reader
 
   def _decode(self, serialized: bytes) -> dict[str, Any]:
-    features = tf_example_pb2.Example.FromString(serialized).features.feature
-    record = {}
-    for field in self._fields:
-      feature = features[field]
-      if field in SCALARS:
-        record[field] = SCALARS[field](feature.int64_list.value[0])
-        continue
-      data = feature.bytes_list.value[0]
-      if field in TEXTS:
-        record[field] = data.decode()
-      elif data or field not in _ABSENT:
-        record[field] = np.frombuffer(data, ARRAYS[field])
-      else:
-        num_bases = len(features['sequence'].bytes_list.value[0])
-        record[field] = _absent(field, num_bases)
-    return record
+    return decode(serialized, self._fields)
+
+
+def decode(serialized: bytes, fields: Sequence[str]) -> dict[str, Any]:
+  """Fields of a stored record; arrays are read-only."""
+  features = tf_example_pb2.Example.FromString(serialized).features.feature
+  record = {}
+  for field in fields:
+    feature = features[field]
+    if field in SCALARS:
+      record[field] = SCALARS[field](feature.int64_list.value[0])
+      continue
+    data = feature.bytes_list.value[0]
+    if field in TEXTS:
+      record[field] = data.decode()
+    elif data or field not in _ABSENT:
+      record[field] = np.frombuffer(data, ARRAYS[field])
+    else:
+      num_bases = len(features['sequence'].bytes_list.value[0])
+      record[field] = _absent(field, num_bases)
+  return record
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,17 +14,15 @@ import json
 import os
 import pickle
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
-from array_record.python import array_record_module
 from tensorflow_datasets.core import dataset_info, file_adapters, naming
 from tensorflow_datasets.core.utils import shard_utils
 
-from data_pipelines.builders import examples
+from data_pipelines.builders import examples, pieces
 from data_pipelines.builders.manifest import VERSION, Tally
 from data_pipelines.builders.units import Made, Setting, Unit
 from data_pipelines.errors import InputError
@@ -36,7 +34,6 @@ Runner = Callable[[Callable[[str], None], Sequence[str], str], None]
 
 _SETTING, _UNIT, _MADE = 'setting.pickle', 'unit.pickle', 'made.pickle'
 _ERROR = 'error.txt'
-_READ_AT_ONCE = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,24 +87,37 @@ class Stage:
     if not file.exists() or file.read_text() != text:
       shutil.rmtree(self.folder, ignore_errors=True)
       self.folder.mkdir(parents=True)
-      _write_whole(file, text.encode())
+      pieces.write_bytes(file, text.encode())
     (self.folder / _ERROR).unlink(missing_ok=True)
 
   def make(
     self, setting: Setting, units: Sequence[Unit], stage: str
   ) -> list[Path]:
     """Folders of the pieces of units, in their order."""
-    _write_whole(self.folder / _SETTING, pickle.dumps(setting))
+    pieces.write_bytes(self.folder / _SETTING, pickle.dumps(setting))
     folders = []
     for number, unit in enumerate(units):
       folder = self.folder / stage / f'{number:06d}'
       folders.append(folder)
       if not (folder / _MADE).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(folder / _UNIT, pickle.dumps(unit))
+        pieces.write_bytes(folder / _UNIT, pickle.dumps(unit))
     plans = [f / _UNIT for f in folders if not (f / _MADE).exists()]
     self._run(_make, plans, stage)
     return folders
+
+  def do(
+    self,
+    work: Callable[[str], None],
+    plans: Sequence[tuple[Path, Any, Path]],
+    stage: str,
+  ) -> None:
+    """Works on each plan (its file, what it says, its result) not done yet."""
+    missing = [(file, plan) for file, plan, done in plans if not done.exists()]
+    for file, plan in missing:
+      file.parent.mkdir(parents=True, exist_ok=True)
+      pieces.write_bytes(file, pickle.dumps(plan))
+    self._run(work, [file for file, _ in missing], stage)
 
   def keep(self, records: Mapping[str, Iterable[Record]]) -> tuple[Path, Tally]:
     """A folder of pieces of records that are at hand."""
@@ -116,7 +126,7 @@ class Stage:
     pairs = (
       (split, record) for split, those in records.items() for record in those
     )
-    _write_pieces(folder, pairs, tally)
+    pieces.write_records(folder, pairs, tally)
     return folder, tally
 
   def write_shards(self, folders: Sequence[Path], sizes: Tally) -> Path:
@@ -144,7 +154,7 @@ class Stage:
         plan.parent.mkdir(exist_ok=True)
         files = [str(folder / split) for folder in folders]
         if not Path(target).exists():
-          _write_whole(plan, pickle.dumps((str(target), files, *span)))
+          pieces.write_bytes(plan, pickle.dumps((str(target), files, *span)))
           paths.append(plan)
       lengths = [stop - start for start, stop in zip(starts, ends, strict=True)]
       infos.append(
@@ -203,35 +213,12 @@ def _make(path: str) -> None:
   done = Made()
   try:
     records = unit.records(_setting(setting, setting.stat().st_mtime_ns), done)
-    _write_pieces(folder, records, done.tally)
+    pieces.write_records(folder, records, done.tally)
   except InputError as error:
-    _write_whole(root / _ERROR, str(error).encode())
+    pieces.write_bytes(root / _ERROR, str(error).encode())
     return
-  _write_whole(folder / _MADE, pickle.dumps(done))
+  pieces.write_bytes(folder / _MADE, pickle.dumps(done))
   Path(path).unlink()
-
-
-def _write_pieces(
-  folder: Path, records: Iterable[tuple[str, Record]], tally: Tally
-) -> None:
-  """Writes the records of each split, and counts them."""
-  # Some runners try a unit twice at once.
-  unfinished = functools.partial(_unfinished, folder, uuid.uuid4().hex)
-  writers = {}
-  try:
-    for split, record in records:
-      if split not in writers:
-        writers[split] = array_record_module.ArrayRecordWriter(
-          str(unfinished(split)), 'group_size:16,zstd:1'
-        )
-      data = examples.serialize(record)
-      tally.add(split, record, len(data))
-      writers[split].write(data)
-  finally:
-    for writer in writers.values():
-      writer.close()
-  for split in writers:
-    unfinished(split).rename(folder / split)
 
 
 def _write_shard(path: str) -> None:
@@ -240,30 +227,13 @@ def _write_shard(path: str) -> None:
     return
   target, files, start, stop = pickle.loads(Path(path).read_bytes())
   target = Path(target)
-  unfinished = _unfinished(target.parent, uuid.uuid4().hex, target.name)
   adapter = file_adapters.ADAPTER_FOR_FORMAT[
     file_adapters.FileFormat.ARRAY_RECORD
   ]
-  adapter.write_examples(unfinished, enumerate(_read(files, start, stop)))
-  unfinished.rename(target)
+  with pieces.whole(target) as unfinished:
+    found = pieces.read_span(files, start, stop)
+    adapter.write_examples(unfinished, enumerate(found))
   Path(path).unlink()
-
-
-def _read(files: Sequence[str], start: int, stop: int) -> Iterator[bytes]:
-  """Those of a span, of pieces that lie one behind the other."""
-  first = 0
-  for file in files:
-    if first >= stop:
-      return
-    if not os.path.exists(file):
-      continue
-    reader = array_record_module.ArrayRecordReader(file)
-    number = reader.num_records()
-    begin, end = max(start - first, 0), min(stop - first, number)
-    for low in range(begin, end, _READ_AT_ONCE):
-      yield from reader.read(low, min(low + _READ_AT_ONCE, end))
-    reader.close()
-    first += number
 
 
 @functools.lru_cache(maxsize=1)
@@ -281,13 +251,3 @@ def _template(
     split=split,
     filetype_suffix='array_record',
   )
-
-
-def _unfinished(folder: Path, token: str, name: str) -> Path:
-  return folder / f'.{name}.{token}.unfinished'
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-  unfinished = _unfinished(path.parent, uuid.uuid4().hex, path.name)
-  unfinished.write_bytes(data)
-  unfinished.rename(path)

@@ -5,7 +5,7 @@ A unit is a function of its plan: it can be made in any process, and again.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -56,6 +56,16 @@ class Made:
     self.findings.counts.update(later.findings.counts)
     self.findings.translations |= later.findings.translations
     self.used |= later.used
+
+
+@runtime_checkable
+class Unit(Protocol):
+  """Some records of a build."""
+
+  def records(
+    self, setting: Setting, made: Made
+  ) -> Iterator[tuple[str, Record]]:
+    """With the split of each; tells `made` what is not in their tally."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,9 +146,6 @@ class Proteins:
           seed=setting.seed,
         ),
       )
-
-
-Unit = Windows | Molecules | Proteins
 
 
 def of_windows(setting: Setting) -> list[Windows]:

@@ -12,7 +12,14 @@ import pytest
 from tensorflow_datasets.core.utils import shard_utils
 
 from data_pipelines import build
-from data_pipelines.builders import annotated_genome, omics, runners, units
+from data_pipelines.builders import (
+  alike,
+  annotated_genome,
+  omics,
+  runners,
+  units,
+)
+from data_pipelines.builders.splits import SplitConfig
 from data_pipelines.errors import InputError
 from tests.real_data import data_path
 
@@ -223,3 +230,100 @@ def test_wrong_options_of_beam_are_one_line(tmp_path, capsys, extra, error):
   assert build.main([*arguments, *extra]) == 2
   err = capsys.readouterr().err
   assert error in err and err.count('\n') == 1 and err.startswith('error: ')
+
+
+def mutated(rng, letters, rate):
+  other = letters.copy()
+  places = rng.random(len(letters)) < rate
+  other[places] = rng.choice(list('ACGT'), places.sum())
+  return other
+
+
+def reverse_complement(letters):
+  return np.array([dict(zip('ACGT', 'TGCA', strict=True))[x] for x in letters])[
+    ::-1
+  ]
+
+
+@pytest.fixture
+def repeats(tmp_path):
+  """Windows of 1,000: copies and relatives, within train and across splits."""
+  rng = np.random.default_rng(0)
+  train, held_out = rng.choice(list('ACGT'), (2, 20, 1_000))
+  train[5] = train[2]
+  train[7] = reverse_complement(train[2])
+  train[9] = mutated(rng, train[2], 0.01)
+  train[11] = mutated(rng, train[2], 0.3)
+  train[13] = mutated(rng, held_out[3], 0.01)
+  held_out[8] = held_out[3]
+  other = rng.choice(list('ACGT'), 3_000)
+  lines = []
+  for name, letters in zip('abc', (train, held_out, other), strict=True):
+    lines += [f'>{name}', ''.join(letters.ravel())]
+  path = tmp_path / 'genome.fa'
+  path.write_text('\n'.join(lines) + '\n')
+  return path
+
+
+def rejects_of(folder):
+  lines = (folder / '1.0.0/rejects.tsv').read_text().splitlines()[1:]
+  return {line.split('\t')[0]: line.split('\t')[2] for line in lines}
+
+
+@pytest.mark.parametrize('windows', [7, 4_096])
+@pytest.mark.parametrize('buckets', [1, 5])
+def test_what_is_alike_is_left_out(
+  tmp_path, monkeypatch, repeats, windows, buckets
+):
+  monkeypatch.setattr(units, '_WINDOWS', windows)
+  monkeypatch.setattr(alike, '_BASES_PER_BUCKET', 43_000 // buckets + 1)
+  arguments = ['build', 'omics', f'--fasta={repeats}', '--name=x']
+  arguments += ['--window=1000', '--validation_contigs=b', '--test_contigs=c']
+  shares = '--near_duplicates=0.5', '--homology=0.5'
+  assert build.main([*arguments, f'--out={tmp_path / "a"}', *shares]) == 0
+  wanted = dict.fromkeys(('a:5', 'a:7', 'a:9', 'b:8'), 'near_duplicate')
+  wanted['a:13'] = 'like_held_out'
+  found = rejects_of(tmp_path / 'a/x')
+  assert {
+    name.partition('000-')[0]: reason for name, reason in found.items()
+  } == wanted
+  kept = names(tmp_path / 'a/x')
+  assert kept == [
+    f'a:{i}000-{i + 1}000'.replace('a:0000', 'a:0')
+    for i in range(20)
+    if i not in (5, 7, 9, 13)
+  ]
+  manifest = omics.load_manifest(tmp_path / 'a/x')
+  assert manifest['splits']['train']['bases'] == 16_000
+  omics.verify(tmp_path / 'a/x')
+
+
+def test_proteins_that_are_alike_are_told_by_residues(tmp_path):
+  rng = np.random.default_rng(0)
+  letters = rng.choice(list('ACDEFGHIKLMNPQRSTVWY'), 300)
+  other = letters.copy()
+  other[150] = 'A' if letters[150] != 'A' else 'C'
+  path = write_genome(tmp_path)
+  proteins = tmp_path / 'proteins.fa'
+  proteins.write_text(
+    ''.join(f'>p{i}\n{"".join(p)}\n' for i, p in enumerate((letters, other)))
+  )
+  genome = annotated_genome.Genome(
+    'x',
+    fasta=path,
+    proteins=proteins,
+    alike=alike.Alike(near_duplicates=0.9),
+    held_out=SplitConfig(validation=0.0, test=0.0),
+  )
+  annotated_genome.build(genome, tmp_path / 'a', overwrite=False)
+  # Of an equal minimizer in twelve, all but those around one residue.
+  assert rejects_of(tmp_path / 'a/x') == {'protein-p1': 'near_duplicate'}
+
+
+def test_a_share_of_nothing_is_one_line(tmp_path, capsys):
+  arguments = ['build', 'omics', '--fasta=x.fa', f'--out={tmp_path}']
+  assert build.main([*arguments, '--near_duplicates=0']) == 2
+  err = capsys.readouterr().err
+  assert (
+    err == 'error: --near_duplicates=0.0: give a share above 0, at most 1\n'
+  )
