@@ -1,5 +1,6 @@
 """From the command line to a checked configuration; imports nothing heavy."""
 
+import ast
 import json
 import pathlib
 import runpy
@@ -31,6 +32,12 @@ PARTS = common.Signature(
   ),
   required=('objective', 'data', 'train'),
 )
+# What the parts without a name are made by.
+_OF_SECTION = {
+  'train': 'backbone.train.loop:Run',
+  'mesh': 'backbone.sharding:make_mesh',
+  'sharding': 'backbone.sharding:make_rules',
+}
 DEFAULTS = {
   'title': '',
   'seed': 0,
@@ -68,20 +75,24 @@ def read_flags(argv: Sequence[str]) -> Flags:
   flags.DEFINE_string('coordinator', None, 'Address.', flag_values=values)
   flags.DEFINE_integer('processes', None, 'How many.', flag_values=values)
   flags.DEFINE_integer('process', None, 'Which.', flag_values=values)
-  holder = config_flags.DEFINE_config_file(
-    'config', flag_values=values, sys_argv=[*argv]
-  )
   named = [a.split('=', 1)[1] for a in argv if a.startswith('--config=')]
   if len(named) != 1:
     raise common.ConfigError(USAGE)
   file, _, arg = named[0].partition(':')
   # Loaded here first: the flag would wrap the file's own error in a traceback.
   config = load_config(file, arg)
+  left_out = [x for x in argv[1:] if _is_left_out(config, x)]
+  argv = [argument for argument in argv if argument not in left_out]
+  holder = config_flags.DEFINE_config_file(
+    'config', flag_values=values, sys_argv=[*argv]
+  )
   for override in argv[1:]:
     _check_override(config, override, file)
   try:
     rest = values([*argv])
     config = holder.value.to_dict()
+    for override in left_out:
+      _set(config, override)
   except (flags.Error, AttributeError, KeyError, TypeError) as error:
     text = error.args[0] if error.args else error
     raise common.ConfigError(f'{file}: {text}; {USAGE}') from error
@@ -113,6 +124,31 @@ def load_config(file: str, arg: str) -> Any:
     return get_config(arg) if arg else get_config()
   except (ImportError, SyntaxError, TypeError, ValueError) as error:
     raise common.ConfigError(f'{file}: {error}') from error
+
+
+def _is_left_out(config: Any, override: str) -> bool:
+  """Whether it is of a setting with a default that the file does not name."""
+  path, _, _ = override.removeprefix('--config.').partition('=')
+  section, _, key = path.partition('.')
+  if not override.startswith('--config.') or section not in _OF_SECTION:
+    return False
+  given = config.to_dict().get(section, {})
+  name = _OF_SECTION[section]
+  known = common.read_signature(name, f'config.{section}').known
+  return key in known and key not in given
+
+
+def _set(config: dict[str, Any], override: str) -> None:
+  path, _, text = override.removeprefix('--config.').partition('=')
+  section, _, key = path.partition('.')
+  try:
+    value = ast.literal_eval(text)
+  except (SyntaxError, ValueError) as error:
+    # Of these sections all settings are numbers, or True and False.
+    raise common.ConfigError(
+      f'config.{section}.{key}: {text!r} is no number, True or False'
+    ) from error
+  config.setdefault(section, {})[key] = value
 
 
 def _check_override(config: Any, override: str, file: str) -> None:
@@ -162,17 +198,17 @@ def prepare_config(prepare: Any) -> Mapping[str, Any]:
 
 def run_config(config: Mapping[str, Any]) -> dict[str, Any]:
   """`config.train` as an object of the loop's."""
-  return {'name': 'backbone.train.loop:Run', **config['train']}
+  return {'name': _OF_SECTION['train'], **config['train']}
 
 
 def mesh_config(config: Mapping[str, Any]) -> dict[str, Any]:
   """`config.mesh` as a call of `make_mesh`."""
-  return {'name': 'backbone.sharding:make_mesh', **config['mesh']}
+  return {'name': _OF_SECTION['mesh'], **config['mesh']}
 
 
 def sharding_config(config: Mapping[str, Any]) -> dict[str, Any]:
   """`config.sharding` as a call of `make_rules`."""
-  return {'name': 'backbone.sharding:make_rules', **config['sharding']}
+  return {'name': _OF_SECTION['sharding'], **config['sharding']}
 
 
 def table_configs(config: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -26,6 +26,7 @@ from backbone.train.checkpoint import Checkpoints, Identity, hash_text
 from backbone.train.evaluate import evaluate_sources, make_evaluate
 from backbone.train.objective import Objective
 from backbone.train.optim import Optimizer
+from backbone.train.profile import Profile
 from backbone.train.state import (
   TrainingError,
   TrainState,
@@ -86,6 +87,9 @@ class Run:
     bases_per_token: Bases that the model reads as one unit, for tokens/s.
     micro_batches: Parts of a batch whose gradients are made one after another,
       in less memory.
+    profile_at: A step from which on the run is traced, below workdir/profile;
+      0 is none.
+    profile_steps: How many.
   """
 
   steps: int
@@ -96,11 +100,14 @@ class Run:
   keep: int = 3
   bases_per_token: int = 3
   micro_batches: int = 1
+  profile_at: int = 0
+  profile_steps: int = 5
 
   def __post_init__(self):
     for field in dataclasses.fields(self):
-      if getattr(self, field.name) < 1:
-        raise ValueError(f'{field.name} must be at least 1')
+      least = int(field.name != 'profile_at')
+      if getattr(self, field.name) < least:
+        raise ValueError(f'{field.name} must be at least {least}')
 
 
 @jax.tree_util.register_dataclass
@@ -209,6 +216,8 @@ def fit(
       progress.write(f'goes on from step {start}', file=sys.stderr)
     stop = stack.enter_context(_stop_on_signal())
     throughput = metrics_lib.Throughput(run.bases_per_token, readers, mesh.size)
+    profile = Profile(workdir / 'profile', run.profile_at, run.profile_steps)
+    stack.callback(profile.close)
 
     for step in range(start, run.steps + 1):
       is_last = step == run.steps
@@ -230,6 +239,7 @@ def fit(
       if is_last or (is_stopped and step > start):
         break
 
+      profile.before(step, state)
       with throughput.loading() as waited:
         batch = next(batches)
       if waited.seconds > _SLOW_SECONDS and not progress.disable:

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import tensorboardX
 import tqdm
+from tensorboardX import summary as tensorboard_summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 
 from backbone.array_types import Mean
 
@@ -70,8 +72,8 @@ class MetricsWriter:
     aside.write_text(''.join(json.dumps(line) + '\n' for line in kept))
     os.replace(aside, path)
     self._file = path.open('a')
-    self._board = tensorboardX.SummaryWriter(
-      str(workdir / 'tensorboard'), purge_step=start + 1 if is_resumed else 0
+    self._board = _Board(
+      workdir / 'tensorboard', start + 1 if is_resumed else 0
     )
 
   def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
@@ -81,15 +83,41 @@ class MetricsWriter:
     line = {'step': step, 'split': split, **values}
     self._file.write(json.dumps(line) + '\n')
     self._file.flush()
-    for name, value in values.items():
-      self._board.add_scalar(f'{split}/{name}', value, step)
+    self._board.write(step, {f'{split}/{k}': v for k, v in values.items()})
 
   def close(self) -> None:
     """Closes both."""
     if not self._is_active:
       return
+    with contextlib.closing(self._board), contextlib.closing(self._file):
+      pass
+
+
+class _Board:
+  """Scalars for TensorBoard, written at once.
+
+  tensorboardX's own writer has a thread, which meets a full disk after us, and
+  in as many lines as its stack is deep.
+  """
+
+  def __init__(self, folder: pathlib.Path, first_step: int):
+    folder.mkdir(parents=True, exist_ok=True)
+    self._file = EventsWriter(str(folder / 'events'))
+    # What an interrupted run wrote from this step on does not count.
+    begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._file.write_event(
+      event_pb2.Event(wall_time=time.time(), step=first_step, session_log=begin)
+    )
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    for name, value in values.items():
+      summary = tensorboard_summary.scalar(name, value)
+      event = event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
+      self._file.write_event(event)
+    self._file.flush()
+
+  def close(self) -> None:
     self._file.close()
-    self._board.close()
 
 
 @dataclasses.dataclass

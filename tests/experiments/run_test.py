@@ -120,6 +120,24 @@ def test_a_finished_run_prints_its_results_again(finished, config):
   assert again.stdout == done.stdout
 
 
+def test_settings_with_a_default_need_not_be_in_the_file(config, tmp_path):
+  flags = f'--config={config}:smoke', f'--workdir={tmp_path}'
+  done = run(
+    *flags,
+    '--config.train.micro_batches=2',
+    '--config.sharding.split_parameters=True',
+    '--config.train.profile_at=5',
+    '--config.train.profile_steps=2',
+  )
+  assert done.returncode == 0, done.stderr
+  made = json.loads((tmp_path / 'finished.json').read_text())['config']
+  assert made['train']['micro_batches'] == 2
+  assert made['sharding'] == {'split_parameters': True}
+  (trace,) = (tmp_path / 'profile').rglob('*.xplane.pb')
+  # The window is of steps, which have Python frames of the loop in them.
+  assert trace.stat().st_size > 1_000
+
+
 def test_it_goes_on_after_kill_and_after_sigterm(config, tmp_path):
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
   flags = f'--config={config}'
@@ -173,6 +191,9 @@ def timeless(workdir):
     (['--config.modle.width=3'], 'config.modle: unknown key; known keys: data'),
     (['--config.train.steps=x'], 'config.train.steps=x: invalid'),
     (['--config.train.log_every=0'], 'log_every must be at least 1'),
+    (['--config.train.micro_batches=0'], 'micro_batches must be at least 1'),
+    (['--config.train.micro_batches=x'], "micro_batches: 'x' is no number"),
+    (['--config.train.profile_at=-1'], 'profile_at must be at least 0'),
     (['--config.train.steps=3'], 'warmup_steps=5 is not below steps=3'),
     (['--config.objective.name=tests.backbone.train.toy:Tooy'], 'mean Toy'),
     (['--config.objective.name=lifecod:X'], 'there is no module lifecod'),
