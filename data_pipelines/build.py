@@ -51,6 +51,11 @@ def main(arguments: list[str]) -> int:
     message = ' '.join(str(error).split())
     print(f'error: {message}', file=sys.stderr)
     return 2
+  except KeyboardInterrupt:
+    print(
+      'error: stopped; the same command goes on from there', file=sys.stderr
+    )
+    return 130
   seconds = time.monotonic() - started
   summary['seconds'] = round(seconds, 1)
   summary['bases_per_second'] = round(summary['bases'] / seconds)

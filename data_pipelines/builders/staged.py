@@ -166,20 +166,7 @@ class Stage:
         )
       )
     self._run(_write_shard, paths, 'shards')
-    info = tfds.core.DatasetInfo(
-      builder=dataset_info.DatasetIdentity(
-        name=self.name,
-        version=tfds.core.Version(VERSION),
-        data_dir=str(directory),
-        module_name=__name__,
-      ),
-      features=examples.features(),
-      # The pipeline shuffles globally; here the order is the caller's.
-      disable_shuffling=True,
-    )
-    info.set_file_format('array_record')
-    info.set_splits(tfds.core.splits.SplitDict(infos))
-    info.write_to_directory(directory)
+    _write_info(directory, self.name, infos)
     return directory
 
   def _run(
@@ -240,6 +227,26 @@ def _write_shard(path: str) -> None:
 def _setting(path: Path, modified: int) -> Setting:
   del modified  # Another build may have had the same folder.
   return pickle.loads(path.read_bytes())
+
+
+def _write_info(
+  directory: Path, name: str, splits: Sequence[tfds.core.SplitInfo]
+) -> None:
+  """What TFDS needs to read shards."""
+  info = tfds.core.DatasetInfo(
+    builder=dataset_info.DatasetIdentity(
+      name=name,
+      version=tfds.core.Version(VERSION),
+      data_dir=str(directory),
+      module_name=__name__,
+    ),
+    features=examples.features(),
+    # The pipeline shuffles globally; here the order is the caller's.
+    disable_shuffling=True,
+  )
+  info.set_file_format('array_record')
+  info.set_splits(tfds.core.splits.SplitDict(splits))
+  info.write_to_directory(directory)
 
 
 def _template(

@@ -327,3 +327,14 @@ def test_a_share_of_nothing_is_one_line(tmp_path, capsys):
   assert (
     err == 'error: --near_duplicates=0.0: give a share above 0, at most 1\n'
   )
+
+
+def test_control_c_is_one_line(tmp_path, capsys, monkeypatch):
+  def interrupt(work, paths, stage):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(runners, 'here', interrupt)
+  arguments = ['build', 'omics', f'--fasta={write_genome(tmp_path)}']
+  assert build.main([*arguments, f'--out={tmp_path / "a"}']) == 130
+  said = capsys.readouterr().err.splitlines()[-1]
+  assert said == 'error: stopped; the same command goes on from there'
