@@ -30,7 +30,6 @@ _SHARES = {
 _LISTS = {
   'validation_contigs': 'Contigs for validation, by comma.',
   'test_contigs': 'Contigs for the test, by comma.',
-  'beam_options': 'Of Beam, by comma: --direct_num_workers=8,…',
 }
 
 
@@ -58,7 +57,8 @@ def main(arguments: list[str]) -> int:
     return 130
   seconds = time.monotonic() - started
   summary['seconds'] = round(seconds, 1)
-  summary['bases_per_second'] = round(summary['bases'] / seconds)
+  if not summary['is_resumed']:
+    summary['bases_per_second'] = round(summary['bases'] / seconds)
   summary['peak_gigabytes'] = round(_peak_bytes() / 1e9, 2)
   print(json.dumps(summary))
   return 0
@@ -87,6 +87,12 @@ def _define_flags() -> flags.FlagValues:
   flags.DEFINE_string('split', 'auto', 'auto, contig, block or hash.', **define)
   flags.DEFINE_list(
     'held_out', ['0.05', '0.05'], 'Shares for validation and test.', **define
+  )
+  flags.DEFINE_multi_string(
+    'beam_option',
+    [],
+    'Of Beam, one each: --direct_num_workers=8.',
+    **define,
   )
   for name, text in _SHARES.items():
     flags.DEFINE_float(name, None, text, **define)
@@ -127,10 +133,10 @@ def _parse(
 
 
 def _runner(values: flags.FlagValues) -> staged.Runner:
-  options = tuple(values.beam_options)
+  options = tuple(values.beam_option)
   if not values.runner:
     if options:
-      raise InputError('--beam_options are of a --runner; name one')
+      raise InputError('--beam_option is of a --runner; name one')
     return runners.here
   return runners.Beam(values.runner, options)
 

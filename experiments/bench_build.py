@@ -32,19 +32,21 @@ def measure(
     A row a runner: runner, bases, seconds, megabases_per_second,
     peak_gigabytes of the largest process, checksum of all shards.
   """
-  fasta = folder / 'genome.fa'
+  fasta = folder / f'genome-{num_bases}.fa'
   _simulate(fasta, num_bases)
-  options = f'--direct_num_workers={workers},--direct_running_mode='
   extra = {
     'here': (),
     'beam': (
       '--runner=DirectRunner',
-      f'--beam_options={options}multi_processing',
+      f'--beam_option=--direct_num_workers={workers}',
+      '--beam_option=--direct_running_mode=multi_processing',
     ),
   }
   rows = []
   for runner in runners:
     out = folder / runner
+    if out.exists():
+      sys.exit(f'error: {out} is there already; what is built anew is measured')
     summary = _build(fasta, out, extra[runner])
     manifest = json.loads((out / 'genome' / '1.0.0/manifest.json').read_text())
     shards = [

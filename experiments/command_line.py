@@ -1,8 +1,8 @@
 """From the command line to a checked configuration; imports nothing heavy."""
 
-import ast
 import json
 import pathlib
+import re
 import runpy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -135,20 +135,21 @@ def _is_left_out(config: Any, override: str) -> bool:
   given = config.to_dict().get(section, {})
   name = _OF_SECTION[section]
   known = common.read_signature(name, f'config.{section}').known
-  return key in known and key not in given
+  return key in known and key not in (*given, 'devices')
 
 
 def _set(config: dict[str, Any], override: str) -> None:
   path, _, text = override.removeprefix('--config.').partition('=')
   section, _, key = path.partition('.')
-  try:
-    value = ast.literal_eval(text)
-  except (SyntaxError, ValueError) as error:
-    # Of these sections all settings are numbers, or True and False.
+  values = {'True': True, 'False': False}
+  if section != 'sharding':
+    values = {text: int(text)} if re.fullmatch(r'-?\d+', text) else {}
+  if text not in values:
+    wanted = 'True or False' if section == 'sharding' else 'a whole number'
     raise common.ConfigError(
-      f'config.{section}.{key}: {text!r} is no number, True or False'
-    ) from error
-  config.setdefault(section, {})[key] = value
+      f'config.{section}.{key}: {text!r} is not {wanted}'
+    )
+  config.setdefault(section, {})[key] = values[text]
 
 
 def _check_override(config: Any, override: str, file: str) -> None:

@@ -216,7 +216,8 @@ def fit(
       progress.write(f'goes on from step {start}', file=sys.stderr)
     stop = stack.enter_context(_stop_on_signal())
     throughput = metrics_lib.Throughput(run.bases_per_token, readers, mesh.size)
-    profile = Profile(workdir / 'profile', run.profile_at, run.profile_steps)
+    last = min(run.profile_at + run.profile_steps, run.steps)
+    profile = Profile(workdir / 'profile', range(run.profile_at, last))
     stack.callback(profile.close)
 
     for step in range(start, run.steps + 1):
@@ -239,7 +240,8 @@ def fit(
       if is_last or (is_stopped and step > start):
         break
 
-      profile.before(step, state)
+      with throughput.paused():
+        profile.before(step, state)
       with throughput.loading() as waited:
         batch = next(batches)
       if waited.seconds > _SLOW_SECONDS and not progress.disable:
@@ -248,6 +250,8 @@ def fit(
       throughput.count(batch)
 
       state, means = train_step(state, to_device(batch, mesh, rules))
+      with throughput.paused():
+        profile.after(step, state)
 
       if (step + 1) % run.log_every == 0 or step + 1 == run.steps:
         values = metrics_lib.values(means)

@@ -8,23 +8,26 @@ from backbone.array_types import PyTree
 
 
 class Profile:
-  """Traces `number` steps from `first` on; no step, if that is 0."""
+  """Traces steps; none, if the first would be 0."""
 
-  def __init__(self, folder: pathlib.Path, first: int, number: int):
+  def __init__(self, folder: pathlib.Path, steps: range):
     self._folder = folder
-    self._steps = range(first, first + number) if first else range(0)
+    self._steps = steps if steps.start else range(0)
     self._is_on = False
 
   def before(self, step: int, state: PyTree) -> None:
     """To be called before each step, with what it starts from."""
-    if self._is_on and step not in self._steps:
-      jax.block_until_ready(state)
-      self.close()
-    elif not self._is_on and step in self._steps[:1]:
+    if step in self._steps[:1]:
       # What was asked for before is not of this window.
       jax.block_until_ready(state)
       jax.profiler.start_trace(str(self._folder))
       self._is_on = True
+
+  def after(self, step: int, state: PyTree) -> None:
+    """To be called after each step, with what it made."""
+    if self._is_on and step in self._steps[-1:]:
+      jax.block_until_ready(state)
+      self.close()
 
   def close(self) -> None:
     """Ends a window that is open, and writes it."""

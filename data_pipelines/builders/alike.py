@@ -7,6 +7,7 @@ are sketched, minimizers meet in buckets, and pieces lose what is left out.
 
 import collections
 import dataclasses
+import hashlib
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,9 +25,9 @@ from data_pipelines.records import CDS, KINDS, PROTEIN, SPLITS, Record
 
 _BASES = Scheme(21, 11, 4, has_two_strands=True)
 _RESIDUES = Scheme(8, 5, central_dogma.STOP, has_two_strands=False)
-# A bucket of 150 million bases has some 400 MB of minimizers.
-_BASES_PER_BUCKET = 150_000_000
-_SKETCH, _COUNTS = 'sketch.npy', 'counts.npz'
+# Minimizers of so many bases, sorted, take some 500 MB.
+_BASES_PER_BUCKET = 50_000_000
+_SKETCH, _ENDS, _COUNTS = 'sketch.npy', 'ends.npy', 'counts.npz'
 _ENTRY = np.dtype(
   [('hash', 'u8'), ('number', 'u4'), ('group', 'u1'), ('split', 'u1')]
 )
@@ -144,21 +145,29 @@ def _sketch(path: str) -> None:
       entries['number'], entries['split'] = number, index
       found.append(entries)
   entries = np.concatenate([np.zeros(0, _ENTRY), *found])
-  bucket = entries['hash'] % np.uint64(buckets)
+  # All hashes are odd.
+  bucket = (entries['hash'] >> np.uint64(1)) % np.uint64(buckets)
   order = np.argsort(bucket, kind='stable')
   ends = np.searchsorted(bucket[order], np.arange(buckets + 1))
-  np.save(Path(folder) / 'ends.npy', ends)
+  with pieces.whole(Path(folder) / _ENDS) as file, open(file, 'wb') as index:
+    np.save(index, ends)
   with pieces.whole(Path(folder) / _SKETCH) as file, open(file, 'wb') as sketch:
     np.save(sketch, entries[order])
-  Path(path).unlink()
+  Path(path).unlink(missing_ok=True)
 
 
 def _minimizers(record: Record) -> tuple[Shaped[np.ndarray, 'm'], int]:
   """Hashes, and a number of those among which they are compared."""
+  scheme, letters, group = _BASES, record.sequence, record.kind
   if record.kind in (CDS, PROTEIN):
-    residues = np.minimum(record.amino_acids, np.uint8(central_dogma.STOP))
-    return np.unique(_RESIDUES.find(residues)[1]), CDS
-  return np.unique(_BASES.find(record.sequence)[1]), record.kind
+    scheme, group = _RESIDUES, CDS
+    letters = np.minimum(record.amino_acids, np.uint8(central_dogma.STOP))
+  hashes = np.unique(scheme.find(letters)[1])
+  if not len(hashes):
+    # Too short for one: as a whole, on the strand as it is.
+    whole = hashlib.sha256(letters.tobytes()).digest()[:8]
+    hashes = np.frombuffer(whole, np.uint64)
+  return hashes, int(group)
 
 
 def _numbers(folders: Sequence[Path]) -> list[tuple[int, ...]]:
@@ -178,7 +187,7 @@ def _meet(path: str) -> None:
   bucket, read = pickle.loads(Path(path).read_bytes())
   parts = [np.zeros(0, _ENTRY)]
   for folder, firsts in read:
-    low, high = np.load(Path(folder) / 'ends.npy')[bucket : bucket + 2]
+    low, high = np.load(Path(folder) / _ENDS)[bucket : bucket + 2]
     part = np.load(Path(folder) / _SKETCH, mmap_mode='r')[low:high].copy()
     part['number'] += np.array(firsts, np.uint32)[part['split']]
     parts.append(part)
@@ -187,7 +196,7 @@ def _meet(path: str) -> None:
   folder.mkdir(exist_ok=True)
   with pieces.whole(folder / _COUNTS) as file, open(file, 'wb') as sums:
     np.savez(sums, **counts)
-  Path(path).unlink()
+  Path(path).unlink(missing_ok=True)
 
 
 def _count(

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,14 @@ def build(
     run: Where its parts are worked on.
   """
   provenance = genome.provenance()
+  # Workers may stand in another folder.
+  out = Path(out).resolve()
   omics.check_target(out, genome.name, provenance, overwrite=overwrite)
-  Path(out).mkdir(parents=True, exist_ok=True)
-  stage = staged.Stage(Path(out) / f'.{genome.name}.building', genome.name, run)
+  out.mkdir(parents=True, exist_ok=True)
+  stage = staged.Stage(out / f'.{genome.name}.building', genome.name, run)
   with stage.locked(), stage.emptied():
-    stage.begin(provenance)
+    omics.check_target(out, genome.name, provenance, overwrite=overwrite)
+    is_resumed = stage.begin(provenance)
     setting, found = _read(genome, stage)
     total, folders = _make(genome, stage, setting, found)
     directory = stage.write_shards(folders, total.tally)
@@ -111,11 +115,13 @@ def build(
       rejects=total.findings.rejects,
       counts=total.findings.counts,
     )
-    target = Path(out) / genome.name
-    omics.publish(directory.parent, target, stage.folder / 'replaced')
+    replaced = stage.folder / 'replaced'
+    shutil.rmtree(replaced, ignore_errors=True)
+    omics.publish(directory.parent, out / genome.name, replaced)
   organism = setting.organism
   num_bases = sum(organism.contigs.lengths.values())
-  return _summary(manifest, total, num_bases, bool(organism.proteins))
+  summary = _summary(manifest, total, num_bases, bool(organism.proteins))
+  return {**summary, 'is_resumed': is_resumed}
 
 
 def _make(

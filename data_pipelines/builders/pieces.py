@@ -22,8 +22,11 @@ def whole(path: Path) -> Iterator[Path]:
   Of its own: some runners do the same work twice at once.
   """
   unfinished = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.unfinished')
-  yield unfinished
-  unfinished.rename(path)
+  try:
+    yield unfinished
+    unfinished.rename(path)
+  finally:
+    unfinished.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -58,7 +61,11 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def read_span(files: Sequence[str], start: int, stop: int) -> Iterator[bytes]:
-  """Those of a span, of files that lie one behind the other, if they exist."""
+  """Those of a span, of files that lie one behind the other, if they exist.
+
+  Raises:
+    OSError: They do not have so many.
+  """
   first = 0
   for file in files:
     if first >= stop:
@@ -73,6 +80,8 @@ def read_span(files: Sequence[str], start: int, stop: int) -> Iterator[bytes]:
       for low in range(begin, end, _READ_AT_ONCE):
         yield from reader.read(low, min(low + _READ_AT_ONCE, end))
     first += number
+  if first < stop:
+    raise OSError(f'{files[-1]}: records of a part are missing; build anew')
 
 
 def _number(file: str) -> int:

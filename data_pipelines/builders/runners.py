@@ -44,15 +44,19 @@ class Beam:
   ) -> None:
     """The work of each plan, by some worker."""
     beam, options = self._start()
-    with (
-      _quiet(),
-      _progress(paths, stage),
-      beam.Pipeline(self.runner, options) as pipeline,
-    ):
-      # Shuffled, or else one worker would have all of them.
-      _ = (
-        pipeline | beam.Create(list(paths)) | beam.Reshuffle() | beam.Map(work)
-      )
+    try:
+      with (
+        _quiet(),
+        _progress(paths, stage),
+        beam.Pipeline(self.runner, options) as pipeline,
+      ):
+        # Shuffled, or else one worker would have all of them.
+        read = pipeline | beam.Create(list(paths)) | beam.Reshuffle()
+        _ = read | beam.Map(work)
+    except Exception as error:
+      # Beam gives the stack of the worker; its end says what went wrong.
+      last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+      raise OSError(f'{stage}: a worker failed: {last[0]}') from error
 
   def _start(self):
     try:
@@ -62,18 +66,16 @@ class Beam:
       raise InputError(
         '--runner needs Apache Beam; pip install multiomics-jax[beam]'
       ) from error
-    with _quiet():
+    with _quiet(), _heard(PipelineOptions.__module__) as heard:
       options = PipelineOptions(
         list(self.options), default_sdk_harness_log_level='ERROR'
       )
-      known = options.get_all_options(drop_default=True)
-      for option in self.options:
-        name = option.removeprefix('--').partition('=')[0]
-        if name not in known:
-          raise InputError(
-            f'--beam_options={option}: Beam has no such option, or this is its '
-            'default'
-          )
+      try:
+        options.get_all_options()
+      except SystemExit as error:
+        raise InputError(f'--beam_option: {" ".join(self.options)}') from error
+      if unknown := [text for text in heard if 'unparseable' in text]:
+        raise InputError(f'--beam_option: Beam says: {unknown[0]}')
       try:
         beam.Pipeline(self.runner, options)
       except ValueError as error:
@@ -93,6 +95,28 @@ def _quiet() -> Iterator[None]:
   finally:
     for logger, level in zip(loggers, levels, strict=True):
       logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _heard(name: str) -> Iterator[list[str]]:
+  """What a logger warns of; it stays unseen."""
+  texts: list[str] = []
+
+  class Listener(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+      texts.append(record.getMessage())
+
+  logger, listener = logging.getLogger(name), Listener()
+  before = logger.level, logger.propagate
+  logger.addHandler(listener)
+  logger.setLevel(logging.WARNING)
+  logger.propagate = False
+  try:
+    yield texts
+  finally:
+    logger.removeHandler(listener)
+    logger.setLevel(before[0])
+    logger.propagate = before[1]
 
 
 @contextlib.contextmanager

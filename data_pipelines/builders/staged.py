@@ -8,8 +8,10 @@ example), TFDS decides here too.
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import functools
+import hashlib
 import json
 import os
 import pickle
@@ -22,6 +24,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_info, file_adapters, naming
 from tensorflow_datasets.core.utils import shard_utils
 
+from data_pipelines import central_dogma
 from data_pipelines.builders import examples, pieces
 from data_pipelines.builders.manifest import VERSION, Tally
 from data_pipelines.builders.units import Made, Setting, Unit
@@ -33,7 +36,7 @@ from data_pipelines.records import SPLITS, Record
 Runner = Callable[[Callable[[str], None], Sequence[str], str], None]
 
 _SETTING, _UNIT, _MADE = 'setting.pickle', 'unit.pickle', 'made.pickle'
-_ERROR = 'error.txt'
+_ERROR, _PROVENANCE = 'error.txt', 'provenance.json'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,18 +60,29 @@ class Stage:
     Raises:
       InputError: Another has it.
     """
-    with open(self.folder.with_suffix('.lock'), 'w') as file:
+    path = self.folder.with_suffix('.lock')
+    taken = InputError(
+      f'{self.folder.parent}: another process is building {self.name} there; '
+      'wait for it'
+    )
+    with open(path, 'w') as file:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError as error:
+        raise taken from error
       except OSError as error:
-        raise InputError(
-          f'{self.folder.parent}: another process is building {self.name} '
-          'there; wait for it'
-        ) from error
+        # Some file systems of clusters know no locks.
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+          raise
+      # Whoever had it before may have removed the file that was opened here.
+      if not path.exists() or not os.path.samestat(
+        os.fstat(file.fileno()), path.stat()
+      ):
+        raise taken
       try:
         yield
       finally:
-        os.unlink(file.name)
+        path.unlink()
 
   @contextlib.contextmanager
   def emptied(self) -> Iterator[None]:
@@ -76,19 +90,30 @@ class Stage:
     try:
       yield
     except InputError:
-      shutil.rmtree(self.folder, ignore_errors=True)
+      self._remove()
       raise
-    shutil.rmtree(self.folder)
+    self._remove()
 
-  def begin(self, provenance: Mapping[str, Any]) -> None:
-    """Keeps what is there of the same build, and nothing of another."""
-    file = self.folder / 'provenance.json'
-    text = json.dumps({'version': VERSION, **provenance}, sort_keys=True)
-    if not file.exists() or file.read_text() != text:
-      shutil.rmtree(self.folder, ignore_errors=True)
+  def _remove(self) -> None:
+    # First what says that the rest is whole: this may be killed, too.
+    (self.folder / _PROVENANCE).unlink(missing_ok=True)
+    shutil.rmtree(self.folder, ignore_errors=True)
+
+  def begin(self, provenance: Mapping[str, Any]) -> bool:
+    """Keeps what is there of the same build by the same code, and only that.
+
+    Returns:
+      Whether there is something.
+    """
+    file = self.folder / _PROVENANCE
+    text = json.dumps({'code': _code(), **provenance}, sort_keys=True)
+    is_same = file.exists() and file.read_text() == text
+    if not is_same:
+      self._remove()
       self.folder.mkdir(parents=True)
       pieces.write_bytes(file, text.encode())
     (self.folder / _ERROR).unlink(missing_ok=True)
+    return is_same
 
   def make(
     self, setting: Setting, units: Sequence[Unit], stage: str
@@ -166,6 +191,9 @@ class Stage:
         )
       )
     self._run(_write_shard, paths, 'shards')
+    # Of workers that were killed.
+    for left in directory.glob('.*.unfinished'):
+      left.unlink()
     _write_info(directory, self.name, infos)
     return directory
 
@@ -181,6 +209,20 @@ class Stage:
       self.run(work, [str(path) for path in paths], stage)
     if (error := self.folder / _ERROR).exists():
       raise InputError(error.read_text())
+    if left := [path for path in paths if path.exists()]:
+      raise OSError(
+        f'{left[0]}: no worker did this part; do all of them see the folder?'
+      )
+
+
+@functools.cache
+def _code() -> str:
+  """Hash of the sources that parts depend on."""
+  root = Path(central_dogma.__file__).parent
+  digest = hashlib.sha256()
+  for file in sorted(root.rglob('*.py')):
+    digest.update(file.read_bytes())
+  return digest.hexdigest()
 
 
 def made(folders: Sequence[Path]) -> Iterator[Made]:
@@ -193,7 +235,7 @@ def _make(path: str) -> None:
   """Writes the pieces of a unit beside its plan."""
   folder = Path(path).parent
   root = folder.parents[1]
-  if (folder / _MADE).exists():
+  if (folder / _MADE).exists() or (root / _ERROR).exists():
     return
   unit: Unit = pickle.loads(Path(path).read_bytes())
   setting = root / _SETTING
@@ -205,7 +247,7 @@ def _make(path: str) -> None:
     pieces.write_bytes(root / _ERROR, str(error).encode())
     return
   pieces.write_bytes(folder / _MADE, pickle.dumps(done))
-  Path(path).unlink()
+  Path(path).unlink(missing_ok=True)
 
 
 def _write_shard(path: str) -> None:
@@ -220,7 +262,7 @@ def _write_shard(path: str) -> None:
   with pieces.whole(target) as unfinished:
     found = pieces.read_span(files, start, stop)
     adapter.write_examples(unfinished, enumerate(found))
-  Path(path).unlink()
+  Path(path).unlink(missing_ok=True)
 
 
 @functools.lru_cache(maxsize=1)

@@ -15,8 +15,8 @@ from data_pipelines.builders.manifest import Tally
 from data_pipelines.readers.annotation import Molecule
 from data_pipelines.records import SPLITS, Record
 
-# Windows of a unit: 25 million bases at 6,144 each.
-_WINDOWS, _MOLECULES, _PROTEINS = 4_096, 256, 1_024
+# Of a unit.
+_BASES, _MOLECULES, _PROTEINS = 25_000_000, 256, 1_024
 _Item = TypeVar('_Item')
 
 
@@ -151,15 +151,11 @@ class Proteins:
 def of_windows(setting: Setting) -> list[Windows]:
   """All windows, by split."""
   made = []
+  at_most = max(_BASES // setting.window, 1) * setting.window
   for split in SPLITS:
-    for spans in _batched(
-      windows.spans(
-        setting.organism.regions, split, num_bases=_WINDOWS * setting.window
-      ),
-      lambda span: -(-(span.stop - span.begin) // setting.window),
-      _WINDOWS,
-    ):
-      made.append(Windows(split, tuple(spans)))
+    spans = windows.spans(setting.organism.regions, split, num_bases=at_most)
+    for some in _batched(spans, lambda span: span.stop - span.begin, at_most):
+      made.append(Windows(split, tuple(some)))
   return made
 
 

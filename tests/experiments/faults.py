@@ -5,11 +5,11 @@
 
 Kills, a signal, a batch of NaN, a reader that hangs, a damaged checkpoint and a
 full disk come one after the other, each some steps after the run went on; the
-same command is repeated until it finishes. A small file system at DIR/disturbed
-(`mount -t tmpfs -o size=256m tmpfs DIR/disturbed`) is filled; on one of more
-than 4 GB files are kept from growing instead. Prints what happened and what the
-run said of it, and whether the parameters are those of the run that nothing
-disturbed.
+same command is repeated until it finishes. A file system of its own at
+DIR/disturbed (`mount -t tmpfs -o size=256m tmpfs DIR/disturbed`) is filled;
+else, or above 4 GB, files are kept from growing instead. Prints what happened
+and what the run said of it, and whether the parameters are those of the run
+that nothing disturbed.
 """
 
 import argparse
@@ -32,7 +32,15 @@ import numpy as np
 from data_pipelines import errors
 from tests.experiments.commands import ROOT
 
-EVENTS = ('kill', 'nan', 'slow', 'damage', 'full disk', 'signal')
+# And how the run is to end.
+EVENTS = {
+  'kill': -9,
+  'nan': 3,
+  'slow': 75,
+  'damage': -9,
+  'full disk': 2,
+  'signal': 75,
+}
 SLOW_SECONDS = 12.0
 _SMALL_BYTES, _LARGEST_FILE = 4 << 30, 20_000
 _CONFIG = """
@@ -141,7 +149,8 @@ class Disturbed:
 
 def disturb(run: Disturbed, event: str, steps: int) -> tuple[int, list[str]]:
   """One start of the run with one event: its exit code, and what it said."""
-  is_small = shutil.disk_usage(run.workdir).total < _SMALL_BYTES
+  is_small = run.workdir.is_mount()
+  is_small &= shutil.disk_usage(run.workdir).total < _SMALL_BYTES
   is_full = event == 'full disk'
   process = run.start(has_room=is_small or not is_full)
   filler = run.workdir / 'filler'
@@ -216,6 +225,8 @@ def run_among_faults(
     faults = out / f'{name}-faults'
     faults.mkdir(exist_ok=True)
     (out / name).mkdir(exist_ok=True)
+    if any((out / name).iterdir()):
+      raise SystemExit(f'{out / name}: not empty; give another --out')
     command = [sys.executable, '-m', 'experiments.run', f'--config={wrapped}']
     command += [f'--workdir={out / name}', f'--config.data.faults={faults}']
     rng = random.Random(0)
@@ -223,7 +234,7 @@ def run_among_faults(
   quiet = runs['quiet'].start()
   run, log = runs['disturbed'], []
   while True:
-    event = EVENTS[len(log) % len(EVENTS)]
+    event = [*EVENTS][len(log) % len(EVENTS)]
     if is_over(len(log)):
       event = 'none'
     code, lines = disturb(run, event, steps)
@@ -232,7 +243,7 @@ def run_among_faults(
     sys.stdout.flush()
     if code == 0:
       break
-    if event == 'none' or code == 1:
+    if code != EVENTS.get(event, 0):
       quiet.kill()
       raise SystemExit(f'{event}: ended with {code}: {" | ".join(lines)}')
   assert quiet.wait() == 0, runs['quiet'].said()

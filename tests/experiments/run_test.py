@@ -126,16 +126,14 @@ def test_settings_with_a_default_need_not_be_in_the_file(config, tmp_path):
     *flags,
     '--config.train.micro_batches=2',
     '--config.sharding.split_parameters=True',
-    '--config.train.profile_at=5',
-    '--config.train.profile_steps=2',
+    '--config.train.profile_at=10',
   )
   assert done.returncode == 0, done.stderr
   made = json.loads((tmp_path / 'finished.json').read_text())['config']
   assert made['train']['micro_batches'] == 2
   assert made['sharding'] == {'split_parameters': True}
   (trace,) = (tmp_path / 'profile').rglob('*.xplane.pb')
-  # The window is of steps, which have Python frames of the loop in them.
-  assert trace.stat().st_size > 1_000
+  assert b'jit(step)' in trace.read_bytes()
 
 
 def test_it_goes_on_after_kill_and_after_sigterm(config, tmp_path):
@@ -192,7 +190,10 @@ def timeless(workdir):
     (['--config.train.steps=x'], 'config.train.steps=x: invalid'),
     (['--config.train.log_every=0'], 'log_every must be at least 1'),
     (['--config.train.micro_batches=0'], 'micro_batches must be at least 1'),
-    (['--config.train.micro_batches=x'], "micro_batches: 'x' is no number"),
+    (['--config.train.micro_batches=x'], "micro_batches: 'x' is not a whole"),
+    (['--config.train.micro_batches=2.5'], "'2.5' is not a whole number"),
+    (['--config.sharding.split_parameters=1'], "'1' is not True or False"),
+    (['--config.mesh.devices=3'], 'config.mesh: unknown key'),
     (['--config.train.profile_at=-1'], 'profile_at must be at least 0'),
     (['--config.train.steps=3'], 'warmup_steps=5 is not below steps=3'),
     (['--config.objective.name=tests.backbone.train.toy:Tooy'], 'mean Toy'),
