@@ -2,11 +2,14 @@
 
 import dataclasses
 import errno
+import functools
 import hashlib
 import importlib.metadata
+import logging as stdlib_logging
 import pathlib
 import shutil
 import subprocess
+import sys
 import time
 from typing import Any
 
@@ -78,6 +81,7 @@ class Checkpoints:
     self._config = config
     self._checksum = jax.jit(checksum)
     self._pending: int | None = None
+    _say_once()
     options = ocp.CheckpointManagerOptions(
       max_to_keep=keep,
       cleanup_tmp_directories=True,
@@ -269,6 +273,29 @@ class Checkpoints:
       f'{self._directory}: cannot write {what}: {reason}; earlier checkpoints '
       'are kept, mend this and repeat the same command'
     )
+
+
+@functools.cache
+def _say_once() -> None:
+  """What fails in orbax's threads is told by us, in one line, not by each."""
+
+  def is_ours(record: stdlib_logging.LogRecord) -> bool:
+    is_error = record.levelno >= stdlib_logging.ERROR
+    return not (is_error and '/orbax/' in record.pathname)
+
+  def is_retrieved(record: stdlib_logging.LogRecord) -> bool:
+    return 'never retrieved' not in record.getMessage()
+
+  logging.get_absl_logger().addFilter(is_ours)
+  stdlib_logging.getLogger('asyncio').addFilter(is_retrieved)
+  usual = sys.unraisablehook
+
+  def hook(unraisable):
+    # TensorStore goes on writing for loops that have ended with an error.
+    if str(unraisable.exc_value) != 'Event loop is closed':
+      usual(unraisable)
+
+  sys.unraisablehook = hook
 
 
 def read_metadata(directory: pathlib.Path, step: int) -> dict[str, Any]:
