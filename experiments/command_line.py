@@ -14,7 +14,7 @@ from experiments import common
 
 USAGE = (
   'usage: python -m experiments.run --config=FILE[:arg] --workdir=DIR '
-  '[--config.a.b=value ...] '
+  '[--checkpoints=DIR] [--config.a.b=value ...] '
   '[--coordinator=HOST:PORT --processes=N --process=I]'
 )
 
@@ -55,12 +55,14 @@ class Flags(NamedTuple):
     config: The configuration.
     file: Where it is from, with its argument.
     workdir: Of the run.
+    checkpoint_dir: Where else its checkpoints are, if they are.
     processes: What `backbone.train.processes.start` is given.
   """
 
   config: dict[str, Any]
   file: str
   workdir: pathlib.Path
+  checkpoint_dir: str | None
   processes: dict[str, str | int | None]
 
 
@@ -72,6 +74,7 @@ def read_flags(argv: Sequence[str]) -> Flags:
   """
   values = flags.FlagValues()
   flags.DEFINE_string('workdir', None, 'Output.', flag_values=values)
+  flags.DEFINE_string('checkpoints', None, 'Bucket.', flag_values=values)
   flags.DEFINE_string('coordinator', None, 'Address.', flag_values=values)
   flags.DEFINE_integer('processes', None, 'How many.', flag_values=values)
   flags.DEFINE_integer('process', None, 'Which.', flag_values=values)
@@ -106,7 +109,8 @@ def read_flags(argv: Sequence[str]) -> Flags:
     'index': values.process,
   }
   workdir = pathlib.Path(values.workdir)
-  return Flags({**DEFAULTS, **plain}, named[0], workdir, together)
+  config = {**DEFAULTS, **plain}
+  return Flags(config, named[0], workdir, values.checkpoints, together)
 
 
 def load_config(file: str, arg: str) -> Any:

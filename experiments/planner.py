@@ -8,13 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, Mesh
 from tqdm import tqdm
 
 from backbone import sharding
-from backbone.kernels import arithmetic, dispatch, estimate
-from backbone.train import state
+from backbone.kernels import estimate
+from backbone.train import state, utilisation
 from experiments import command_line, common, planned
 from experiments.preflight import Plan
 
@@ -23,7 +22,7 @@ _MODEL_SIZES = (1, 2, 4)
 # experiments/launch/slurm.sh gives to JAX; and its published peaks (NVIDIA H100
 # SXM data sheet: dense bf16, HBM3).
 _GPU_SHARE, _GPU_MEMORY_SHARE = 0.4, 0.92
-_GPUS = {'h100': (989e12, 80_000_000_000)}
+_GPUS = {'h100': (utilisation.PEAKS['NVIDIA H100 80GB HBM3'], 80_000_000_000)}
 # Chips that one host of a TPU pod feeds.
 _CHIPS_PER_HOST = 4
 
@@ -238,27 +237,25 @@ class Planner:
       self._objective, self._transform, mesh=mesh, rules=self._rules
     )
 
-  def _loss(self, params, aux, batch):
-    model = nnx.merge(self._started[0], params)
-    key = jax.random.key(0)
-    return self._objective.loss(model, aux, batch, key, train=True)[0]
-
   def _operations(self, *, with_recomputation: bool = False) -> int:
     """Of the gradient, on all devices."""
-    params, aux = self._started[1]
-    traced_as = (
-      dispatch.references if with_recomputation else arithmetic.as_specified
+    graphdef, (params, aux) = self._started
+    return utilisation.operations(
+      self._objective,
+      graphdef,
+      params,
+      aux,
+      self._shapes,
+      with_recomputation=with_recomputation,
     )
-    with traced_as():
-      made = jax.make_jaxpr(jax.grad(self._loss))(params, aux, self._shapes)
-    return arithmetic.operations(made.jaxpr)
 
   def _kept(self) -> list[jax.ShapeDtypeStruct]:
     """What the backward pass reads of the forward pass, but for weights."""
-    params, aux = self._started[1]
+    graphdef, (params, aux) = self._started
 
     def backward(params, aux, batch):
-      return jax.vjp(lambda p: self._loss(p, aux, batch), params)[1]
+      loss = utilisation.loss_of(self._objective, graphdef)
+      return jax.vjp(lambda p: loss(p, aux, batch), params)[1]
 
     kept = jax.tree.leaves(jax.eval_shape(backward, params, aux, self._shapes))
     weights = {(x.shape, x.dtype) for x in jax.tree.leaves((params, aux))}

@@ -50,7 +50,7 @@ def facts(trained: Any, data: Any, mesh: Any) -> dict[str, str]:
   """Hashes, versions and hardware, as the report lists them."""
   import jax
 
-  from backbone.train import checkpoint
+  from backbone.train import provenance
 
   devices = mesh.devices.flatten()
   axes = ', '.join(f'{k} {v}' for k, v in mesh.shape.items())
@@ -58,7 +58,7 @@ def facts(trained: Any, data: Any, mesh: Any) -> dict[str, str]:
   return {
     'parameters': f'{num_parameters:,}',
     'data manifest': data.manifest_hash(),
-    'code version': checkpoint.code_version(),
+    'code version': provenance.code_version(),
     'hardware': (
       f'{len(devices)} {devices[0].device_kind} ({devices[0].platform}), '
       f'{os.cpu_count()} CPU cores, {platform.machine()}'
@@ -132,13 +132,15 @@ def _goodput(lines: Rows) -> dict[str, str]:
   read = [line for line in lines if 'goodput' in line][1:]
   if not read:
     return {}
-  in_steps, waiting = (
-    statistics.median(line[name] for line in read)
-    for name in ('goodput', 'loader_stall')
-  )
+  said = {
+    'goodput': ('time in steps', '(median between two lines of the log)'),
+    'loader_stall': ('waiting for data', 'of training'),
+    'utilisation': ('utilisation', 'of the peak of bf16'),
+  }
   return {
-    'time in steps': f'{in_steps:.1%} (median between two lines of the log)',
-    'waiting for data': f'{waiting:.1%} of training',
+    label: f'{statistics.median(line[name] for line in read):.1%} {of}'
+    for name, (label, of) in said.items()
+    if name in read[0]
   }
 
 

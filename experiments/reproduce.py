@@ -76,11 +76,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _write_page(table: Table, out: pathlib.Path, argv: Sequence[str]) -> int:
   """Of a table that compares what its steps have left."""
-  from backbone.train import checkpoint
+  from backbone.train import provenance
 
   stamp = time.strftime('%Y-%m-%d', time.gmtime())
   head = (
-    f'{stamp}, commit {checkpoint.code_version()}, tier {table["tier"]}.\n\n'
+    f'{stamp}, commit {provenance.code_version()}, tier {table["tier"]}.\n\n'
     f'```bash\npython -m experiments.reproduce {" ".join(argv[1:])}\n```'
   )
   page = common.build(table['page'], 'page')

@@ -1,7 +1,7 @@
 """Runs an experiment: from its configuration to a results table and a report.
 
   python -m experiments.run --config=FILE[:arg] --workdir=DIR \
-      [--config.a.b=value ...]
+      [--checkpoints=gs://BUCKET/DIR] [--config.a.b=value ...]
 
 The same command goes on where an interrupted run stopped, and prints the
 results again where it had finished. Exit codes: 0 finished; 2 something to be
@@ -93,14 +93,18 @@ def _train_and_tabulate(
     common.build(table, where)
     for where, table in command_line.table_configs(given.config)
   ]
-  trained, context = train(given.config, given.workdir)
+  trained, context = train(given.config, given.workdir, given.checkpoint_dir)
   if context is None:
     return None
   rows = [row for table in tables for row in table.rows(context)]
   return _finish(given, argv, trained, rows, context)
 
 
-def train(config: Mapping[str, Any], workdir: pathlib.Path) -> tuple[Any, Any]:
+def train(
+  config: Mapping[str, Any],
+  workdir: pathlib.Path,
+  checkpoint_dir: str | None = None,
+) -> tuple[Any, Any]:
   """The end of the run and its `Context`; of a finished run, read again.
 
   Of several processes the first alone goes on: others have no `Context`.
@@ -124,6 +128,7 @@ def train(config: Mapping[str, Any], workdir: pathlib.Path) -> tuple[Any, Any]:
     run,
     optimizer=optimizer,
     workdir=workdir,
+    checkpoint_dir=checkpoint_dir,
     mesh=mesh,
     rules=rules,
     seed=config['seed'],

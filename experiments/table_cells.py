@@ -51,7 +51,7 @@ def check_tasks(table: Table, out: pathlib.Path) -> None:
 
 def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
   """Every cell, from its file or computed."""
-  from backbone.train import checkpoint
+  from backbone.train import provenance
 
   wanted = list(_wanted(table, out))
   evaluator = common.build(table['cells'], 'cells')
@@ -66,7 +66,7 @@ def compute(table: Table, out: pathlib.Path) -> Iterator[Cell]:
         for note in tasks[name].notes:
           print(f'{name}: {note}', file=sys.stderr)
       value = _evaluate(evaluator, tasks[name], cell, models, table, out)
-      value['commit'] = checkpoint.code_version()
+      value['commit'] = provenance.code_version()
       run.write_aside(path, json.dumps(value, indent=1))
     yield {**cell, **json.loads(path.read_text())}
 

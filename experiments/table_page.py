@@ -22,7 +22,7 @@ def write(
   table: Mapping[str, Any], cells: Cells, out: pathlib.Path, command: str
 ) -> str:
   """Writes results.json, table.md and table.png; returns the Markdown."""
-  from backbone.train import checkpoint
+  from backbone.train import provenance
 
   kept = [{k: v for k, v in cell.items() if k != 'entry'} for cell in cells]
   run.write_aside(out / 'results.json', json.dumps(kept, indent=1))
@@ -31,7 +31,7 @@ def write(
   lines = [
     f'# {_title(table)}',
     '',
-    f'{stamp}, commit {checkpoint.code_version()}, tier {table["tier"]}; '
+    f'{stamp}, commit {provenance.code_version()}, tier {table["tier"]}; '
     f'cells of {", ".join(sorted({cell["commit"] for cell in cells}))}.',
     '',
     f'```bash\npython -m experiments.reproduce {command}\n```',

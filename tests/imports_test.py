@@ -46,6 +46,13 @@ MAY_IMPORT = {
     'backbone.sharding',
     'backbone.array_types',
   ),
+  # Counts the operations of traced steps.
+  'backbone.train.utilisation': (
+    'backbone.train',
+    'backbone.array_types',
+    'backbone.kernels.arithmetic',
+    'backbone.kernels.dispatch',
+  ),
   'backbone.downstream': ('backbone', 'data_pipelines'),
   'backbone.inference': ('backbone', 'data_pipelines'),
   'backbone': (),

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from backbone import sharding
-from backbone.train import checkpoint
+from backbone.train import checkpoint, provenance
 from backbone.train.optim import AdamW
 from backbone.train.state import (
   abstract_state,
@@ -178,7 +178,7 @@ class Conformance:
     one_mesh = sharding.make_mesh(devices=jax.devices()[:1])
     many_mesh = sharding.make_mesh(data=4, model=2)
     _, state, _ = self._trained(many_mesh, 2)
-    identity = checkpoint.Identity(vocabulary='v', data_manifest='d', seed=0)
+    identity = provenance.Identity(vocabulary='v', data_manifest='d', seed=0)
     for name, mesh in (('one', one_mesh), ('many', many_mesh)):
       _, abstract = abstract_state(
         self.objective(), self._transform(2), mesh=mesh

@@ -3,23 +3,19 @@
 import dataclasses
 import errno
 import functools
-import hashlib
-import importlib.metadata
 import logging as stdlib_logging
-import pathlib
+import os
 import shutil
-import subprocess
 import sys
 import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
+from etils import epath
 
-from backbone.array_types import PyTree
-from backbone.train import processes
+from backbone.train import processes, provenance
 from backbone.train.state import TrainState
 
 # Room for the iterator's position, the metadata and the file system's blocks.
@@ -36,21 +32,6 @@ class CheckpointError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Identity:
-  """What a checkpoint must agree with to be continued.
-
-  Attributes:
-    vocabulary: Hash of what the model's input ids mean.
-    data_manifest: Hash of the data set's manifest.
-    seed: Of the run; it draws the noise of every step still to come.
-  """
-
-  vocabulary: str
-  data_manifest: str
-  seed: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Restored:
   """A checkpoint as read."""
 
@@ -61,7 +42,7 @@ class Restored:
 
 
 class Checkpoints:
-  """The checkpoints of one run, in one directory.
+  """The checkpoints of one run, in one directory or bucket.
 
   A checkpoint holds the state, the position of the data iterator, and metadata:
   the run's configuration, its `Identity`, the code version, and a checksum of
@@ -70,17 +51,18 @@ class Checkpoints:
 
   def __init__(
     self,
-    directory: pathlib.Path,
-    identity: Identity,
+    directory: epath.PathLike,
+    identity: provenance.Identity,
     *,
     config: dict[str, Any],
     keep: int = 3,
   ):
-    self._directory = directory.absolute()
+    self._directory = _absolute(directory)
     self._identity = dataclasses.asdict(identity)
     self._config = config
-    self._checksum = jax.jit(checksum)
+    self._checksum = jax.jit(provenance.checksum)
     self._pending: int | None = None
+    self._is_remote = _is_remote(directory)
     _say_once()
     options = ocp.CheckpointManagerOptions(
       max_to_keep=keep,
@@ -89,12 +71,21 @@ class Checkpoints:
     )
     try:
       self._directory.mkdir(parents=True, exist_ok=True)
+      if self._is_remote and processes.is_chief():
+        # A bucket refuses nothing before something is written.
+        (self._directory / 'is_writable').write_text('')
+        (self._directory / 'is_writable').unlink()
       self._manager = ocp.CheckpointManager(
         self._directory,
         options=options,
         item_names=('state', 'data', 'metadata'),
       )
-    except OSError as error:
+    except ImportError as error:
+      raise CheckpointError(
+        f'{self._directory}: {_first_line(error)} (gs:// needs pip install -e '
+        "'.[gcs]')"
+      ) from error
+    except Exception as error:
       raise self._write_error(None, error) from error
 
   def save(self, state: TrainState, step: int, data: dict[str, Any]) -> None:
@@ -109,8 +100,8 @@ class Checkpoints:
       'step': step,
       'identity': self._identity,
       'config': self._config,
-      'code_version': code_version(),
-      'arrays': _describe(state),
+      'code_version': provenance.code_version(),
+      'arrays': provenance.describe(state),
       'checksum': [int(c) for c in self._checksum(state)],
     }
     self._pending = step
@@ -131,6 +122,8 @@ class Checkpoints:
 
     Compression may make the checkpoint a little smaller than is asked for.
     """
+    if self._is_remote:
+      return
     needed = _METADATA_BYTES + sum(
       shard.data.nbytes
       for array in jax.tree.leaves(state)
@@ -228,7 +221,7 @@ class Checkpoints:
           f'{where}: written with {name} {theirs}, this run has {name} {ours}; '
           'use another --workdir, or the configuration it was written with'
         )
-    theirs, ours = metadata['arrays'], _describe(abstract)
+    theirs, ours = metadata['arrays'], provenance.describe(abstract)
     for name in sorted(theirs.keys() | ours.keys()):
       if theirs.get(name) != ours.get(name):
         raise CheckpointError(
@@ -242,7 +235,7 @@ class Checkpoints:
       return
     for step in steps if processes.is_chief() else ():
       target = self._directory / f'unreadable-{step}'
-      shutil.rmtree(target, ignore_errors=True)
+      target.rmtree(missing_ok=True)
       (self._directory / str(step)).rename(target)
     processes.wait_for_all('unreadable checkpoints are set aside')
     self._manager.reload()
@@ -251,14 +244,19 @@ class Checkpoints:
     if processes.is_lost(error):
       return error
     step, self._pending = self._pending, None
-    # When the first of orbax's writers fails, others may still be writing.
+    # A bucket that cannot be reached is cleared by orbax at the next start.
+    if not self._is_remote:
+      self._clear(step)
+    return self._write_error(step, error)
+
+  def _clear(self, step: int | None) -> None:
+    """When the first of orbax's writers fails, others may still be writing."""
     for _ in range(_CLEARING_ROUNDS):
       for left in self._directory.glob(f'{step}.*'):
         shutil.rmtree(left, ignore_errors=True)
       time.sleep(_CLEARING_SECONDS)
       if not any(self._directory.glob(f'{step}.*')):
         break
-    return self._write_error(step, error)
 
   def _write_error(self, step, error: Exception) -> CheckpointError:
     what = 'checkpoints' if step is None else f'checkpoint {step}'
@@ -298,52 +296,20 @@ def _say_once() -> None:
   sys.unraisablehook = hook
 
 
-def read_metadata(directory: pathlib.Path, step: int) -> dict[str, Any]:
+def read_metadata(directory: epath.PathLike, step: int) -> dict[str, Any]:
   """Metadata of one checkpoint: configuration, identity, code version."""
   with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-    return reader.restore(directory.absolute() / str(step) / 'metadata')
+    return reader.restore(_absolute(directory) / str(step) / 'metadata')
 
 
-def checksum(state: PyTree) -> list[jax.Array]:
-  """Sum of the bits of each array, modulo 2^32: the same on every mesh."""
-
-  def bits(x: jax.Array) -> jax.Array:
-    if jnp.issubdtype(x.dtype, jnp.bool_):
-      x = x.astype(jnp.uint8)
-    unsigned = jnp.dtype(f'uint{8 * x.dtype.itemsize}')
-    words = jax.lax.bitcast_convert_type(x, unsigned)
-    return jnp.sum(words.astype(jnp.uint32), dtype=jnp.uint32)
-
-  return [bits(x) for x in jax.tree.leaves(state)]
+def _is_remote(directory: epath.PathLike) -> bool:
+  return '://' in os.fspath(directory)
 
 
-def hash_text(text: Any) -> str:
-  """Short hash of a vocabulary or of anything with a stable `repr`."""
-  return hashlib.sha256(repr(text).encode()).hexdigest()[:16]
-
-
-def code_version() -> str:
-  """The git revision of the code, else the version of the package."""
-  root = pathlib.Path(__file__).resolve().parents[2]
-  try:
-    command = ('git', '-C', str(root), 'rev-parse', 'HEAD')
-    found = subprocess.run(command, capture_output=True, text=True, timeout=5)
-    if found.returncode == 0 and (root / '.git').exists():
-      return found.stdout.strip()
-    return importlib.metadata.version('multiomics-jax')
-  except (OSError, subprocess.SubprocessError):
-    return 'unknown'
-  except importlib.metadata.PackageNotFoundError:
-    return 'unknown'
-
-
-def _describe(state: PyTree) -> dict[str, str]:
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): (
-      f'{leaf.dtype}{list(leaf.shape)}'
-    )
-    for path, leaf in jax.tree.leaves_with_path(state)
-  }
+def _absolute(directory: epath.PathLike) -> epath.Path:
+  """`absolute` of a bucket would put the working directory before it."""
+  path = epath.Path(directory)
+  return path if _is_remote(directory) else path.absolute()
 
 
 def _first_line(error: Exception) -> str:

@@ -8,25 +8,25 @@ resumed run repeats exactly what an uninterrupted one does.
 import contextlib
 import dataclasses
 import pathlib
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+from etils import epath
 from flax import nnx
 from jax.sharding import Mesh
 
 from backbone.array_types import PyTree
 from backbone.sharding import DEFAULT_RULES, AxisRules
 from backbone.train import metrics as metrics_lib
-from backbone.train import processes
-from backbone.train.checkpoint import Checkpoints, Identity, hash_text
+from backbone.train import processes, signals
+from backbone.train.checkpoint import Checkpoints
 from backbone.train.evaluate import evaluate_sources, make_evaluate
 from backbone.train.objective import Objective
 from backbone.train.optim import Optimizer
 from backbone.train.profile import Profile
+from backbone.train.provenance import Identity, hash_text
 from backbone.train.state import (
   TrainingError,
   TrainState,
@@ -36,10 +36,8 @@ from backbone.train.state import (
   run_keys,
   to_device,
 )
+from backbone.train.utilisation import Utilisation
 
-# Steps after which several processes tell each other of signals: they wait for
-# the device then.
-_AGREE_EVERY = 10
 # Of waiting for a batch that are told.
 _SLOW_SECONDS = 10
 
@@ -130,13 +128,17 @@ def fit(
   *,
   optimizer: Optimizer,
   workdir: pathlib.Path,
+  checkpoint_dir: epath.PathLike | None = None,
   mesh: Mesh,
   rules: AxisRules = DEFAULT_RULES,
   seed: int = 0,
   config: dict[str, Any] | None = None,
   is_progress_shown: bool = True,
 ) -> Trained:
-  """Trains to `run.steps`, from the newest checkpoint in `workdir` if any.
+  """Trains to `run.steps`, from the newest checkpoint if there is any.
+
+  Checkpoints are in `checkpoint_dir`, which may be in a bucket (gs://), or in
+  `workdir`/checkpoints.
 
   Raises:
     Diverged: A loss or gradient norm was not finite.
@@ -167,7 +169,7 @@ def fit(
       objective, graphdef, evaluation_key, mesh=mesh, rules=rules
     )
     checkpoints = Checkpoints(
-      workdir / 'checkpoints',
+      checkpoint_dir or workdir / 'checkpoints',
       Identity(
         vocabulary=hash_text(getattr(objective, 'vocabulary', '')),
         data_manifest=data.manifest_hash(),
@@ -214,8 +216,9 @@ def fit(
     )
     if restored and not progress.disable:
       progress.write(f'goes on from step {start}', file=sys.stderr)
-    stop = stack.enter_context(_stop_on_signal())
+    stop = stack.enter_context(signals.stop_on_signal())
     throughput = metrics_lib.Throughput(run.bases_per_token, readers, mesh.size)
+    utilisation = Utilisation(objective, graphdef, mesh)
     last = min(run.profile_at + run.profile_steps, run.steps)
     profile = Profile(workdir / 'profile', range(run.profile_at, last))
     stack.callback(profile.close)
@@ -223,7 +226,7 @@ def fit(
     for step in range(start, run.steps + 1):
       is_last = step == run.steps
       is_new = step > start or not restored
-      is_stopped = _is_stopped(stop, step)
+      is_stopped = signals.is_stopped(stop, step)
 
       with throughput.paused():
         if is_new and (is_last or step % run.evaluate_every == 0):
@@ -243,13 +246,14 @@ def fit(
       with throughput.paused():
         profile.before(step, state)
       with throughput.loading() as waited:
-        batch = next(batches)
+        local_batch = next(batches)
       if waited.seconds > _SLOW_SECONDS and not progress.disable:
         text = f'step {step}: waited {waited.seconds:.0f} s for its batch'
         progress.write(text, file=sys.stderr)
-      throughput.count(batch)
+      throughput.count(local_batch)
 
-      state, means = train_step(state, to_device(batch, mesh, rules))
+      batch = to_device(local_batch, mesh, rules)
+      state, means = train_step(state, batch)
       with throughput.paused():
         profile.after(step, state)
 
@@ -258,6 +262,8 @@ def fit(
         _check_finite(state, checkpoints)
         values['learning_rate'] = float(schedule(step))
         values |= throughput.read()
+        with throughput.paused():
+          values |= utilisation.of(state, batch, values['step_seconds'])
         writer.write(step + 1, 'train', values)
         progress.set_postfix(
           loss=f'{values["loss"]:.4f}',
@@ -280,13 +286,6 @@ def fit(
     )
 
 
-def _is_stopped(stop: threading.Event, step: int) -> bool:
-  """Whether a signal came; several processes agree now and then."""
-  if processes.number() == 1:
-    return stop.is_set()
-  return step % _AGREE_EVERY == 0 and processes.any_of(stop.is_set())
-
-
 def _check_finite(state: TrainState, checkpoints: Checkpoints) -> None:
   failed_at = int(state.failed_at)
   if failed_at < 0:
@@ -302,29 +301,3 @@ def _check_finite(state: TrainState, checkpoints: Checkpoints) -> None:
     f'step {failed_at}: the loss or its gradient is not finite; the update was '
     f'not applied and {kept}; try a lower config.optimizer.learning_rate'
   )
-
-
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-  """An event set by SIGTERM or SIGINT; a second SIGINT acts as usual.
-
-  SIGTERM may come several times, from whoever ends a whole group of processes.
-  """
-  stop = threading.Event()
-  if threading.current_thread() is not threading.main_thread():
-    yield stop
-    return
-  previous = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-
-  def request(signum, frame):
-    del signum, frame
-    stop.set()
-    signal.signal(signal.SIGINT, previous[signal.SIGINT])
-
-  for s in previous:
-    signal.signal(s, request)
-  try:
-    yield stop
-  finally:
-    for s, handler in previous.items():
-      signal.signal(s, handler)

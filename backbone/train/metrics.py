@@ -19,9 +19,11 @@ from backbone.array_types import Mean
 
 # Of a line of training: the rest is the same whenever a run is repeated.
 TIMINGS = (
+  'step_seconds',
   'tokens_per_second',
   'tokens_per_second_per_chip',
   'bases_per_second',
+  'utilisation',
   'loader_stall',
   'goodput',
 )
@@ -144,12 +146,13 @@ class Throughput:
     self._start()
 
   def _start(self) -> None:
-    self._bases, self._since = 0, time.monotonic()
+    self._bases, self._steps, self._since = 0, 0, time.monotonic()
     self._spent = {'loader': 0.0, 'pause': 0.0}
 
   def count(self, batch: Mapping[str, np.ndarray]) -> None:
     """Adds this process's rows; the other readers have as many."""
     self._bases += int(np.count_nonzero(batch['segment_ids']))
+    self._steps += 1
 
   def paused(self) -> contextlib.AbstractContextManager['Spent']:
     """Leaves out the time spent inside: an evaluation, a checkpoint."""
@@ -172,6 +175,7 @@ class Throughput:
     training = max(total - self._spent['pause'], 1e-9)
     tokens = self._bases * self._readers / self._bases_per_token
     found = {
+      'step_seconds': training / max(self._steps, 1),
       'tokens_per_second': tokens / training,
       'tokens_per_second_per_chip': tokens / training / self._chips,
       'bases_per_second': tokens * self._bases_per_token / training,

@@ -31,7 +31,7 @@ from backbone.array_types import (
   PyTree,
   Scalar,
 )
-from backbone.train import checkpoint
+from backbone.train import checkpoint, provenance
 from data_pipelines.errors import InputError
 from data_pipelines.records import AMINO_ACIDS
 from lifecode.teacher import weights
@@ -160,7 +160,7 @@ def _read_params(directory: pathlib.Path, step: int) -> PyTree:
   where = directory / str(step)
   try:
     metadata = checkpoint.read_metadata(directory, step)
-    if metadata['identity']['vocabulary'] != checkpoint.hash_text(VOCABULARY):
+    if metadata['identity']['vocabulary'] != provenance.hash_text(VOCABULARY):
       raise InputError(f'{where}: not a model that ProteinMasked trained')
     params = _restore_params(where.absolute() / 'state')
   except InputError:
@@ -169,7 +169,7 @@ def _read_params(directory: pathlib.Path, step: int) -> PyTree:
     reason = str(error).partition('\n')[0]
     raise InputError(f'{where}: cannot be read ({reason})') from error
   # The parameters come first in a state, and in its checksums.
-  sums = checkpoint.checksum(jax.tree.map(jnp.asarray, params))
+  sums = provenance.checksum(jax.tree.map(jnp.asarray, params))
   found = [int(c) for c in sums]
   if found != metadata['checksum'][: len(found)]:
     raise InputError(f'{where}: damaged, its checksum is wrong')

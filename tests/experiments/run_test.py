@@ -120,18 +120,21 @@ def test_a_finished_run_prints_its_results_again(finished, config):
   assert again.stdout == done.stdout
 
 
-def test_settings_with_a_default_need_not_be_in_the_file(config, tmp_path):
+def test_what_the_file_does_not_name_may_be_set(config, tmp_path):
   flags = f'--config={config}:smoke', f'--workdir={tmp_path}'
   done = run(
     *flags,
     '--config.train.micro_batches=2',
     '--config.sharding.split_parameters=True',
     '--config.train.profile_at=10',
+    f'--checkpoints={tmp_path / "elsewhere"}',
   )
   assert done.returncode == 0, done.stderr
   made = json.loads((tmp_path / 'finished.json').read_text())['config']
   assert made['train']['micro_batches'] == 2
   assert made['sharding'] == {'split_parameters': True}
+  assert (tmp_path / 'elsewhere' / '12').is_dir()
+  assert not (tmp_path / 'checkpoints').exists()
   (trace,) = (tmp_path / 'profile').rglob('*.xplane.pb')
   assert b'jit(step)' in trace.read_bytes()
 

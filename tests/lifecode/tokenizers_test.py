@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backbone.train import checkpoint
+from backbone.train import provenance
 from data_pipelines import central_dogma, records
 from lifecode.tokenizers import ConvMerge, Lookup
 from lifecode.tokenizers.interface import MASK
@@ -86,7 +86,7 @@ def test_codons_count_as_everywhere():
 
 
 def test_every_vocabulary_has_a_hash_of_its_own():
-  hashes = {checkpoint.hash_text(t.vocabulary) for t in TOKENIZERS}
+  hashes = {provenance.hash_text(t.vocabulary) for t in TOKENIZERS}
   # The two heads of the learned tokenizer read the same ids.
   assert len(hashes) == len(TOKENIZERS) - 1
 

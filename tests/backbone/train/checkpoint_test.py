@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from backbone import sharding
-from backbone.train import checkpoint
+from backbone.train import checkpoint, provenance
 from backbone.train.optim import AdamW
 from backbone.train.state import abstract_state, make_create
 from tests.backbone.train import toy
 
-IDENTITY = checkpoint.Identity(vocabulary='v', data_manifest='d', seed=0)
+IDENTITY = provenance.Identity(vocabulary='v', data_manifest='d', seed=0)
 
 
 @pytest.fixture(scope='module')
