@@ -22,18 +22,15 @@ from backbone.sharding import DEFAULT_RULES, AxisRules
 from backbone.train import metrics as metrics_lib
 from backbone.train import processes, signals
 from backbone.train.checkpoint import Checkpoints
-from backbone.train.evaluate import evaluate_sources, make_evaluate
+from backbone.train.evaluate import evaluate_sources
 from backbone.train.objective import Objective
 from backbone.train.optim import Optimizer
 from backbone.train.profile import Profile
+from backbone.train.programs import make_programs
 from backbone.train.provenance import Identity, hash_text
 from backbone.train.state import (
   TrainingError,
   TrainState,
-  abstract_state,
-  make_create,
-  make_step,
-  run_keys,
   to_device,
 )
 from backbone.train.utilisation import Utilisation
@@ -146,27 +143,16 @@ def fit(
     CheckpointError: A checkpoint cannot be written, or is another run's.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  init_key, step_key, evaluation_key = run_keys(seed)
-  transform = optimizer.transform(run.steps)
   schedule = optimizer.schedule(run.steps)
 
   with jax.set_mesh(mesh), contextlib.ExitStack() as stack:
-    graphdef, abstract = abstract_state(
-      objective, transform, mesh=mesh, rules=rules
-    )
-    create = make_create(objective, transform, abstract)
-    train_step = make_step(
+    programs = make_programs(
       objective,
-      transform,
-      graphdef,
-      abstract,
-      step_key,
+      optimizer.transform(run.steps),
+      micro_batches=run.micro_batches,
       mesh=mesh,
       rules=rules,
-      micro_batches=run.micro_batches,
-    )
-    evaluate = make_evaluate(
-      objective, graphdef, evaluation_key, mesh=mesh, rules=rules
+      seed=seed,
     )
     checkpoints = Checkpoints(
       checkpoint_dir or workdir / 'checkpoints',
@@ -185,12 +171,12 @@ def fit(
     reader, readers = processes.reader(mesh)
     process = {'process_id': reader, 'num_processes': readers}
     batches = data.train(**process)
-    restored = checkpoints.restore(abstract)
+    restored = checkpoints.restore(programs.abstract)
     if restored:
       start, state = restored.step, restored.state
       batches.set_state(restored.data)
     else:
-      start, state = 0, create(init_key)
+      start, state = 0, programs.create()
     if start > run.steps:
       raise TrainingError(
         f'{workdir} is at step {start}, beyond config.train.steps={run.steps}'
@@ -218,7 +204,7 @@ def fit(
       progress.write(f'goes on from step {start}', file=sys.stderr)
     stop = stack.enter_context(signals.stop_on_signal())
     throughput = metrics_lib.Throughput(run.bases_per_token, readers, mesh.size)
-    utilisation = Utilisation(objective, graphdef, mesh)
+    utilisation = Utilisation(objective, programs.graphdef, mesh)
     last = min(run.profile_at + run.profile_steps, run.steps)
     profile = Profile(workdir / 'profile', range(run.profile_at, last))
     stack.callback(profile.close)
@@ -233,7 +219,9 @@ def fit(
           held_out = data.evaluation(
             'validation', max_rows=run.evaluate_rows, **process
           )
-          means = evaluate_sources(evaluate, state.params, state.aux, held_out)
+          means = evaluate_sources(
+            programs.evaluate, state.params, state.aux, held_out
+          )
           writer.write(step, 'validation', metrics_lib.values(means))
 
         is_due = is_last or is_stopped or step % run.checkpoint_every == 0
@@ -253,7 +241,7 @@ def fit(
       throughput.count(local_batch)
 
       batch = to_device(local_batch, mesh, rules)
-      state, means = train_step(state, batch)
+      state, means = programs.step(state, batch)
       with throughput.paused():
         profile.after(step, state)
 
@@ -275,10 +263,10 @@ def fit(
     checkpoints.wait()
     if step < run.steps:
       raise Interrupted(step)
-    initial = create(init_key)
+    initial = programs.create()
     return Trained(
       step=step,
-      graphdef=graphdef,
+      graphdef=programs.graphdef,
       params=state.params,
       aux=state.aux,
       initial_params=initial.params,

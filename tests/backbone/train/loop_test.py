@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backbone import sharding
-from backbone.train import loop
+from backbone.train import loop, programs
 from backbone.train.checkpoint import CheckpointError
 from backbone.train.metrics import TIMINGS
 from backbone.train.optim import AdamW
@@ -197,13 +197,13 @@ def test_other_mesh_and_back_is_the_same_run(tmp_path):
 def test_parameters_may_be_split_and_batches_cut(tmp_path, monkeypatch):
   mesh = sharding.make_mesh(devices=jax.devices()[:4])
   run = dataclasses.replace(RUN, micro_batches=2)
-  asked, make_step = [], loop.make_step
+  asked, make_step = [], programs.make_step
 
   def spy(*arguments, **settings):
     asked.append(settings)
     return make_step(*arguments, **settings)
 
-  monkeypatch.setattr(loop, 'make_step', spy)
+  monkeypatch.setattr(programs, 'make_step', spy)
   whole = fit(tmp_path / 'whole', mesh=mesh, run=run)
   split = fit(
     tmp_path / 'split',
