@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from backbone.train import metrics
 from data_pipelines import errors
 from tests.experiments.commands import ROOT
 
@@ -114,10 +115,8 @@ class Disturbed:
 
   def step(self) -> int:
     """Of its newest line of metrics."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-      lines = (self.workdir / 'metrics.jsonl').read_text().splitlines()
-      return json.loads(lines[-1])['step']
-    return 0
+    lines = metrics.read_metrics(self.workdir / 'metrics.jsonl')
+    return lines[-1]['step'] if lines else 0
 
   def start(self, *, has_room: bool = True) -> subprocess.Popen:
     """The command; without room no file may grow far."""
