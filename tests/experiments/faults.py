@@ -98,10 +98,12 @@ class _FaultyBatches:
     return {**batch, **{k: np.full_like(batch[k], np.nan) for k in floats}}
 
   def _is_asked(self, fault: str) -> bool:
-    file = self._faults / fault
-    is_there = file.exists()
-    file.unlink(missing_ok=True)
-    return is_there
+    # One call: between a look and a removal the file might appear.
+    try:
+      (self._faults / fault).unlink()
+    except FileNotFoundError:
+      return False
+    return True
 
 
 @dataclasses.dataclass
