@@ -14,7 +14,7 @@ from experiments import common
 
 USAGE = (
   'usage: python -m experiments.run --config=FILE[:arg] --workdir=DIR '
-  '[--checkpoints=DIR] [--config.a.b=value ...] '
+  '[--checkpoints=gs://BUCKET/DIR] [--config.a.b=value ...] '
   '[--coordinator=HOST:PORT --processes=N --process=I]'
 )
 
@@ -55,7 +55,8 @@ class Flags(NamedTuple):
     config: The configuration.
     file: Where it is from, with its argument.
     workdir: Of the run.
-    checkpoint_dir: Where else its checkpoints are, if they are.
+    checkpoint_dir: Folder or gs:// address of its checkpoints; None is
+      WORKDIR/checkpoints.
     processes: What `backbone.train.processes.start` is given.
   """
 
@@ -74,7 +75,7 @@ def read_flags(argv: Sequence[str]) -> Flags:
   """
   values = flags.FlagValues()
   flags.DEFINE_string('workdir', None, 'Output.', flag_values=values)
-  flags.DEFINE_string('checkpoints', None, 'Bucket.', flag_values=values)
+  flags.DEFINE_string('checkpoints', None, 'Where.', flag_values=values)
   flags.DEFINE_string('coordinator', None, 'Address.', flag_values=values)
   flags.DEFINE_integer('processes', None, 'How many.', flag_values=values)
   flags.DEFINE_integer('process', None, 'Which.', flag_values=values)
@@ -108,9 +109,14 @@ def read_flags(argv: Sequence[str]) -> Flags:
     'number': values.processes,
     'index': values.process,
   }
+  where = values.checkpoints
+  if where and ':/' in where and not re.fullmatch(r'gs://[^/]+/[^/].*', where):
+    raise common.ConfigError(
+      f'--checkpoints={where}: give a folder, or gs://BUCKET/FOLDER'
+    )
   workdir = pathlib.Path(values.workdir)
   config = {**DEFAULTS, **plain}
-  return Flags(config, named[0], workdir, values.checkpoints, together)
+  return Flags(config, named[0], workdir, where, together)
 
 
 def load_config(file: str, arg: str) -> Any:

@@ -137,10 +137,12 @@ def _goodput(lines: Rows) -> dict[str, str]:
     'loader_stall': ('waiting for data', 'of training'),
     'utilisation': ('utilisation', 'of the peak of bf16'),
   }
+  # Devices of unknown peak, on which a run may go on, log no utilisation.
+  found = {n: [line[n] for line in read if n in line] for n in said}
   return {
-    label: f'{statistics.median(line[name] for line in read):.1%} {of}'
+    label: f'{statistics.median(found[name]):.1%} {of}'
     for name, (label, of) in said.items()
-    if name in read[0]
+    if found[name]
   }
 
 

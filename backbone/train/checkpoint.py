@@ -2,11 +2,7 @@
 
 import dataclasses
 import errno
-import functools
-import logging as stdlib_logging
-import os
 import shutil
-import sys
 import time
 from typing import Any
 
@@ -15,7 +11,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
-from backbone.train import processes, provenance
+from backbone.train import bucket, processes, provenance, quiet
 from backbone.train.state import TrainState
 
 # Room for the iterator's position, the metadata and the file system's blocks.
@@ -57,36 +53,44 @@ class Checkpoints:
     config: dict[str, Any],
     keep: int = 3,
   ):
-    self._directory = _absolute(directory)
+    self._directory = bucket.absolute(directory)
     self._identity = dataclasses.asdict(identity)
     self._config = config
     self._checksum = jax.jit(provenance.checksum)
     self._pending: int | None = None
-    self._is_remote = _is_remote(directory)
-    _say_once()
+    self._is_remote = bucket.is_address(directory)
+    quiet.say_once()
+    self._manager = self._open(keep)
+
+  def _open(self, keep: int) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
       max_to_keep=keep,
       cleanup_tmp_directories=True,
       enable_async_checkpointing=True,
     )
+    probe, refused = None, None
     try:
-      self._directory.mkdir(parents=True, exist_ok=True)
-      if self._is_remote and processes.is_chief():
-        # A bucket refuses nothing before something is written.
-        (self._directory / 'is_writable').write_text('')
-        (self._directory / 'is_writable').unlink()
-      self._manager = ocp.CheckpointManager(
+      if self._is_remote:
+        probe = bucket.Probe(self._directory)
+      else:
+        self._directory.mkdir(parents=True, exist_ok=True)
+    except Exception as error:
+      refused = error
+    if processes.any_of(refused is not None):
+      raise self._write_error(
+        None, refused or OSError('another process cannot use it')
+      ) from refused
+    try:
+      manager = ocp.CheckpointManager(
         self._directory,
         options=options,
         item_names=('state', 'data', 'metadata'),
       )
-    except ImportError as error:
-      raise CheckpointError(
-        f'{self._directory}: {_first_line(error)} (gs:// needs pip install -e '
-        "'.[gcs]')"
-      ) from error
+      if probe:
+        probe.remove()
     except Exception as error:
-      raise self._write_error(None, error) from error
+      raise self._failure(None, error) from error
+    return manager
 
   def save(self, state: TrainState, step: int, data: dict[str, Any]) -> None:
     """Starts writing; returns once the arrays are off the device.
@@ -115,7 +119,7 @@ class Checkpoints:
         ),
       )
     except Exception as error:
-      raise self._abandon(error) from error
+      raise self._failure(self._pending, error) from error
 
   def _check_space(self, state: TrainState, step: int) -> None:
     """Ahead of writing, since orbax's threads meet a full disk noisily.
@@ -141,13 +145,14 @@ class Checkpoints:
     """Blocks until the last checkpoint is complete on disk.
 
     Raises:
-      CheckpointError: It could not be written; nothing of it is left.
+      CheckpointError: It could not be written; nothing of it is left, of one
+        in a bucket nothing that a run would read.
     """
     try:
       self._manager.wait_until_finished()
       self._manager.check_for_errors()
     except Exception as error:
-      raise self._abandon(error) from error
+      raise self._failure(self._pending, error) from error
     self._pending = None
 
   def close(self) -> None:
@@ -162,43 +167,60 @@ class Checkpoints:
     """The newest readable checkpoint, or None where there is none at all.
 
     An unreadable one is reported once, set aside as `unreadable-STEP`, and the
-    one before it is used.
+    one before it is used. That a bucket does not answer is no damage.
 
     Args:
       abstract: Shapes and shardings wanted; the mesh may differ from the one
         that the checkpoint was written on.
 
     Raises:
-      CheckpointError: It belongs to another run, or none is readable.
+      CheckpointError: It belongs to another run, none is readable, or its
+        bucket does not answer.
     """
     steps = sorted(self._manager.all_steps(), reverse=True)
     for i, step in enumerate(steps):
       restored, reason = self._try_to_read(step, abstract)
-      if not processes.any_of(restored is None):
+      if restored:
         self._set_aside(steps[:i])
         return restored
       logging.warning(
         'checkpoint %d in %s is unreadable and skipped (%s)',
         step,
         self._directory,
-        reason or 'another process cannot read it',
+        reason,
       )
     if steps:
       raise CheckpointError(
-        f'{self._directory}: no checkpoint is readable (steps {steps[::-1]}); '
-        'delete the directory to start from the beginning'
+        f'{self._directory}: no checkpoint is readable (steps {steps[::-1]}; '
+        f'{reason}); delete the directory to start from the beginning'
       )
     return None
 
   def _try_to_read(
     self, step: int, abstract: TrainState
   ) -> tuple[Restored | None, str]:
+    """The checkpoint, or why none of the processes is to use it."""
+    restored, failed = None, None
     try:
-      return self._read(step, abstract), ''
+      restored = self._read(step, abstract)
     except CheckpointError:
       raise
     except Exception as error:
-      return None, _first_line(error)
+      failed = error
+    is_away = self._is_remote and failed and not bucket.is_damage(failed)
+    if processes.any_of(bool(is_away)):
+      reason = _first_line(failed) if failed else 'another process cannot'
+      raise CheckpointError(
+        f'{self._directory / str(step)}: cannot be read now: {reason}; repeat '
+        'the same command'
+      ) from failed
+    if processes.any_of(failed is not None):
+      return None, _first_line(failed) if failed else 'another process cannot'
+    # Of all processes together.
+    found = [int(c) for c in self._checksum(restored.state)]
+    if found != restored.metadata['checksum']:
+      return None, 'OSError: its checksum is wrong'
+    return restored, ''
 
   def _read(self, step: int, abstract: TrainState) -> Restored:
     args = ocp.args.Composite(
@@ -208,8 +230,6 @@ class Checkpoints:
     self._check(step, read.metadata, abstract)
     args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
     state = self._manager.restore(step, args=args).state
-    if [int(c) for c in self._checksum(state)] != read.metadata['checksum']:
-      raise OSError('its checksum is wrong')
     return Restored(step, state, read.data, read.metadata)
 
   def _check(self, step: int, metadata: dict[str, Any], abstract) -> None:
@@ -219,43 +239,59 @@ class Checkpoints:
       if theirs != ours:
         raise CheckpointError(
           f'{where}: written with {name} {theirs}, this run has {name} {ours}; '
-          'use another --workdir, or the configuration it was written with'
+          'use another --workdir or --checkpoints, or the configuration it was '
+          'written with'
         )
     theirs, ours = metadata['arrays'], provenance.describe(abstract)
     for name in sorted(theirs.keys() | ours.keys()):
       if theirs.get(name) != ours.get(name):
         raise CheckpointError(
           f'{where}: {name} is {theirs.get(name, "absent")} there and '
-          f'{ours.get(name, "absent")} in this model; use another --workdir, '
-          'or the configuration it was written with'
+          f'{ours.get(name, "absent")} in this model; use another --workdir '
+          'or --checkpoints, or the configuration it was written with'
         )
 
   def _set_aside(self, steps: list[int]) -> None:
     if not steps:
       return
-    for step in steps if processes.is_chief() else ():
-      target = self._directory / f'unreadable-{step}'
-      target.rmtree(missing_ok=True)
-      (self._directory / str(step)).rename(target)
-    processes.wait_for_all('unreadable checkpoints are set aside')
+    failed = None
+    try:
+      for step in steps if processes.is_chief() else ():
+        target = self._directory / f'unreadable-{step}'
+        target.rmtree(missing_ok=True)
+        (self._directory / str(step)).rename(target)
+    except Exception as error:
+      failed = error
+    if processes.any_of(failed is not None):
+      raise self._write_error(
+        None, failed or OSError('another process cannot')
+      ) from failed
     self._manager.reload()
 
-  def _abandon(self, error: Exception) -> Exception:
-    if processes.is_lost(error):
+  def _failure(self, step: int | None, error: Exception) -> Exception:
+    """What to raise of an error of orbax."""
+    # A bucket that is away says the same as a process that is.
+    is_jax = isinstance(error, jax.errors.JaxRuntimeError)
+    if processes.is_lost(error) and (is_jax or not self._is_remote):
       return error
-    step, self._pending = self._pending, None
-    # A bucket that cannot be reached is cleared by orbax at the next start.
+    self._pending = None
+    # What is left in a bucket is removed by orbax at the next start.
     if not self._is_remote:
       self._clear(step)
     return self._write_error(step, error)
 
   def _clear(self, step: int | None) -> None:
     """When the first of orbax's writers fails, others may still be writing."""
+
+    def left() -> list[epath.Path]:
+      names = self._directory.iterdir() if self._directory.exists() else ()
+      return [path for path in names if path.name.startswith(f'{step}.')]
+
     for _ in range(_CLEARING_ROUNDS):
-      for left in self._directory.glob(f'{step}.*'):
-        shutil.rmtree(left, ignore_errors=True)
+      for path in left():
+        shutil.rmtree(path, ignore_errors=True)
       time.sleep(_CLEARING_SECONDS)
-      if not any(self._directory.glob(f'{step}.*')):
+      if not left():
         break
 
   def _write_error(self, step, error: Exception) -> CheckpointError:
@@ -273,43 +309,11 @@ class Checkpoints:
     )
 
 
-@functools.cache
-def _say_once() -> None:
-  """What fails in orbax's threads is told by us, in one line, not by each."""
-
-  def is_ours(record: stdlib_logging.LogRecord) -> bool:
-    is_error = record.levelno >= stdlib_logging.ERROR
-    return not (is_error and '/orbax/' in record.pathname)
-
-  def is_retrieved(record: stdlib_logging.LogRecord) -> bool:
-    return 'never retrieved' not in record.getMessage()
-
-  logging.get_absl_logger().addFilter(is_ours)
-  stdlib_logging.getLogger('asyncio').addFilter(is_retrieved)
-  usual = sys.unraisablehook
-
-  def hook(unraisable):
-    # TensorStore goes on writing for loops that have ended with an error.
-    if str(unraisable.exc_value) != 'Event loop is closed':
-      usual(unraisable)
-
-  sys.unraisablehook = hook
-
-
 def read_metadata(directory: epath.PathLike, step: int) -> dict[str, Any]:
   """Metadata of one checkpoint: configuration, identity, code version."""
   with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-    return reader.restore(_absolute(directory) / str(step) / 'metadata')
-
-
-def _is_remote(directory: epath.PathLike) -> bool:
-  return '://' in os.fspath(directory)
-
-
-def _absolute(directory: epath.PathLike) -> epath.Path:
-  """`absolute` of a bucket would put the working directory before it."""
-  path = epath.Path(directory)
-  return path if _is_remote(directory) else path.absolute()
+    path = bucket.absolute(directory) / str(step) / 'metadata'
+    return reader.restore(path)
 
 
 def _first_line(error: Exception) -> str:

@@ -146,6 +146,9 @@ def fit(
   schedule = optimizer.schedule(run.steps)
 
   with jax.set_mesh(mesh), contextlib.ExitStack() as stack:
+    processes.check_alike(data.manifest_hash(), 'data set')
+    processes.check_alike(hash_text(config), 'configuration')
+    processes.check_alike(hash_text(str(checkpoint_dir)), '--checkpoints')
     programs = make_programs(
       objective,
       optimizer.transform(run.steps),
@@ -166,8 +169,6 @@ def fit(
     )
     stack.callback(checkpoints.close)
 
-    processes.check_alike(data.manifest_hash(), 'data set')
-    processes.check_alike(hash_text(config), 'configuration')
     reader, readers = processes.reader(mesh)
     process = {'process_id': reader, 'num_processes': readers}
     batches = data.train(**process)
@@ -179,7 +180,8 @@ def fit(
       start, state = 0, programs.create()
     if start > run.steps:
       raise TrainingError(
-        f'{workdir} is at step {start}, beyond config.train.steps={run.steps}'
+        f'{workdir}: its checkpoints are at step {start}, beyond '
+        f'config.train.steps={run.steps}'
       )
 
     is_chief = processes.is_chief()

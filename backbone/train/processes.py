@@ -4,8 +4,6 @@ Every process runs the same program on its rows of each batch. Only the first
 (the chief) writes metrics and results.
 """
 
-import os
-
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -58,10 +56,9 @@ def start(
     raise ProcessesError(
       f'--process={index} is none of 0 to {number - 1} (--processes)'
     )
-  if os.environ.get('JAX_PLATFORMS') == 'cpu':
-    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    # Programs that overlap would exchange their messages in any order.
-    jax.config.update('jax_cpu_enable_async_dispatch', False)
+  jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+  # Programs that overlap on CPUs would exchange their messages in any order.
+  jax.config.update('jax_cpu_enable_async_dispatch', False)
   try:
     jax.distributed.initialize(
       coordinator,

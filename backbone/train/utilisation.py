@@ -96,7 +96,7 @@ class Utilisation:
     if self._peak and self._operations is None:
       try:
         self._operations = self._count(state, batch)
-      except ValueError as error:
+      except (NotImplementedError, ValueError) as error:
         # A run does not end for want of a statistic.
         logging.warning('utilisation is not logged: %s', error)
         self._peak = 0

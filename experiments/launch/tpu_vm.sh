@@ -25,7 +25,7 @@ gcloud compute tpus tpu-vm scp "$code" "$name:multiomics-jax.tar" \
   --zone="$zone" --worker=all
 on_all "mkdir -p multiomics-jax && tar -xf multiomics-jax.tar -C multiomics-jax &&
   cd multiomics-jax && python3.11 -m venv ~/multiomics-venv &&
-  ~/multiomics-venv/bin/pip install --quiet -e '.[tpu]'"
+  ~/multiomics-venv/bin/pip install --quiet -e '.[tpu,gcs]'"
 # JAX finds the other hosts by itself. The run outlives this terminal.
 on_all "cd multiomics-jax && setsid nohup ~/multiomics-venv/bin/python \
   -m experiments.run $flags > ~/run.log 2>&1 < /dev/null &"

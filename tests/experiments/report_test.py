@@ -90,3 +90,20 @@ def test_pictures_are_in_the_page(tmp_path):
     pictures=[tmp_path / 'codes_1.png'],
   )
   assert 'alt="codes 1" src="data:image/png;base64,cGljdHVyZQ=="' in page
+
+
+def test_where_time_went_is_said_of_the_lines_that_say_it():
+  line = {
+    'step': 1,
+    'split': 'train',
+    'loss': 1.0,
+    'tokens_per_second': 5.0,
+    'goodput': 0.5,
+    'loader_stall': 0.1,
+  }
+  known = {**line, 'utilisation': 0.25}
+  assert 'of the peak' not in rendered([], [line] * 3)
+  # Begun on a device of known peak, gone on with on another.
+  page = rendered([], [line, known, line])
+  assert '25.0% of the peak of bf16' in page
+  assert '50.0% (median' in page

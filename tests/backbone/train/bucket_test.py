@@ -7,6 +7,8 @@ import socket
 import fsspec
 import gcsfs.retry
 import jax
+import ml_collections
+import orbax.checkpoint as ocp
 import pytest
 from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.handlers import objects
@@ -17,6 +19,7 @@ from backbone.train import loop
 from backbone.train.checkpoint import CheckpointError
 from backbone.train.optim import AdamW
 from backbone.train.state import parameters_sha256
+from experiments import command_line, common
 from tests.backbone.train import toy
 
 RUN = loop.Run(
@@ -58,8 +61,6 @@ def bucket():
   with pytest.MonkeyPatch.context() as patch:
     for name in ('STORAGE_EMULATOR_HOST', 'TENSORSTORE_GCS_HTTP_URL'):
       patch.setenv(name, f'http://localhost:{port}')
-    # It asks for credentials, for which an emulator has no use.
-    patch.setenv('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
     # It knows no moves, which become copies once nobody asks again.
     patch.setattr(gcsfs.retry, 'is_retriable', lambda _: False)
     patch.setattr(objects, 'download', with_generation(objects.download))
@@ -103,11 +104,12 @@ def test_a_run_goes_on_from_a_bucket(bucket, tmp_path, whole):
   assert steps_in(where) == {'2', '4'}
   # What a killed process leaves of a checkpoint.
   fsspec.filesystem('gs').pipe(f'{where}/6/state/d/part', b'half')
-  trained = fit(tmp_path, where)
+  # On a machine that has nothing of the run.
+  trained = fit(tmp_path / 'new', where)
   assert parameters_sha256(trained.params) == whole
   assert steps_in(where) == {'6', '8'}
   assert '/6/state/d/part' not in files_in(where)
-  assert not (tmp_path / 'checkpoints').exists()
+  assert not list(tmp_path.rglob('checkpoints'))
 
 
 def test_a_damaged_checkpoint_in_a_bucket_is_set_aside(bucket, tmp_path, whole):
@@ -122,8 +124,45 @@ def test_a_damaged_checkpoint_in_a_bucket_is_set_aside(bucket, tmp_path, whole):
   assert steps_in(where) == {'6', '8', 'unreadable-8'}
 
 
-def test_a_bucket_that_is_not_there_is_one_line(bucket, tmp_path):
-  with pytest.raises(CheckpointError) as caught:
+def test_a_bucket_that_is_away_is_no_damage(bucket, tmp_path, monkeypatch):
+  where, restore = f'{bucket}/away', ocp.CheckpointManager.restore
+  fit(tmp_path, where)
+  before = files_in(where)
+
+  def fail(self, step, args):
+    if 'state' in args:
+      raise ValueError('UNAVAILABLE: CURL error: Could not resolve host')
+    return restore(self, step, args=args)
+
+  monkeypatch.setattr(ocp.CheckpointManager, 'restore', fail)
+  message = r'away/8: cannot be read now: .*CURL.*repeat the same command'
+  with pytest.raises(CheckpointError, match=message):
+    fit(tmp_path, where)
+  assert files_in(where) == before
+
+
+def test_a_folder_of_others_is_refused_and_left_alone(bucket, tmp_path):
+  where, files = f'{bucket}/shared', fsspec.filesystem('gs')
+  files.pipe(f'{where}/other/8/state/d/a', b'theirs')
+  with pytest.raises(CheckpointError, match=r'other things .*\(other\)'):
+    fit(tmp_path, where)
+  assert files_in(where) == ['/other/8/state/d/a']
+
+
+def test_a_bucket_that_is_not_there_is_one_line(bucket, tmp_path, capfd):
+  message = r'^gs://absent/run: cannot write checkpoints: '
+  with pytest.raises(CheckpointError, match=message) as caught:
     fit(tmp_path, 'gs://absent/run')
-  assert re.match(r'gs://absent/run: cannot write', str(caught.value))
   assert '\n' not in str(caught.value)
+  assert 'Traceback' not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('where', ['gs://runs', 'gs:/runs/a', 's3://runs/a'])
+def test_what_is_no_address_is_refused(where):
+  flags = f'--config={__file__}', '--workdir=w', f'--checkpoints={where}'
+  with pytest.raises(common.ConfigError, match='gs://BUCKET/FOLDER'):
+    command_line.read_flags(['run', *flags])
+
+
+def get_config():
+  return ml_collections.ConfigDict()
