@@ -28,6 +28,7 @@ setuptools.setup(
     'einops>=0.8',
     'etils[epath]>=1.7',
     'flax>=0.12.8',
+    'fsspec>=2024.6',
     'gffutils>=0.13',
     'grain>=0.2.18',
     'importlib_resources>=6.0',
@@ -43,6 +44,7 @@ setuptools.setup(
     'scipy>=1.11',
     'tensorboardX>=2.6',
     'tensorflow-datasets>=4.9.9',
+    'tensorstore>=0.1.60',
     'tqdm>=4.66',
   ],
   extras_require={

@@ -130,8 +130,8 @@ def chip(topology: str) -> Chip:
     name,
     _CLOCK[name],
     cores,
-    cores * info.bf16_ops_per_second,
-    cores * info.mem_bw_bytes_per_second,
+    float(cores * info.bf16_ops_per_second),
+    float(cores * info.mem_bw_bytes_per_second),
     cores * info.hbm_capacity_bytes,
   )
 

@@ -76,21 +76,27 @@ class Checkpoints:
         self._directory.mkdir(parents=True, exist_ok=True)
     except Exception as error:
       refused = error
-    if processes.any_of(refused is not None):
-      raise self._write_error(
-        None, refused or OSError('another process cannot use it')
-      ) from refused
+    try:
+      self._agree(refused)
+    finally:
+      # What could be written is not in the way, whoever could not.
+      if probe:
+        probe.remove()
     try:
       manager = ocp.CheckpointManager(
         self._directory,
         options=options,
         item_names=('state', 'data', 'metadata'),
       )
-      if probe:
-        probe.remove()
     except Exception as error:
       raise self._failure(None, error) from error
     return manager
+
+  def _agree(self, failed: Exception | None) -> None:
+    """Raises in every process what failed in any."""
+    if processes.any_of(failed is not None):
+      error = failed or OSError('another process cannot')
+      raise self._write_error(None, error) from failed
 
   def save(self, state: TrainState, step: int, data: dict[str, Any]) -> None:
     """Starts writing; returns once the arrays are off the device.
@@ -212,7 +218,7 @@ class Checkpoints:
       reason = _first_line(failed) if failed else 'another process cannot'
       raise CheckpointError(
         f'{self._directory / str(step)}: cannot be read now: {reason}; repeat '
-        'the same command'
+        'the same command, or remove this checkpoint if it is to blame'
       ) from failed
     if processes.any_of(failed is not None):
       return None, _first_line(failed) if failed else 'another process cannot'
@@ -262,10 +268,7 @@ class Checkpoints:
         (self._directory / str(step)).rename(target)
     except Exception as error:
       failed = error
-    if processes.any_of(failed is not None):
-      raise self._write_error(
-        None, failed or OSError('another process cannot')
-      ) from failed
+    self._agree(failed)
     self._manager.reload()
 
   def _failure(self, step: int | None, error: Exception) -> Exception:

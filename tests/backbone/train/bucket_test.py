@@ -1,6 +1,7 @@
 """Checkpoints in a bucket: an emulator of Cloud Storage on this machine."""
 
 import contextlib
+import http
 import re
 import socket
 
@@ -155,6 +156,21 @@ def test_a_bucket_that_is_not_there_is_one_line(bucket, tmp_path, capfd):
     fit(tmp_path, 'gs://absent/run')
   assert '\n' not in str(caught.value)
   assert 'Traceback' not in capfd.readouterr().err
+
+
+def test_a_bucket_that_arrays_cannot_reach_is_refused_before_the_first_step(
+  bucket, tmp_path, monkeypatch
+):
+  def forbid(request, response, storage):
+    response.status = http.HTTPStatus.FORBIDDEN
+
+  # So does TensorStore write, and gcsfs does not.
+  monkeypatch.setattr(objects, '_media_upload', forbid)
+  where = f'{bucket}/forbidden'
+  with pytest.raises(CheckpointError, match=r'cannot write checkpoints: .*403'):
+    fit(tmp_path, where)
+  assert not (tmp_path / 'metrics.jsonl').exists()
+  assert not files_in(where)
 
 
 @pytest.mark.parametrize('where', ['gs://runs', 'gs:/runs/a', 's3://runs/a'])

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from backbone import sharding
-from backbone.kernels import arithmetic
+from backbone.kernels import arithmetic, estimate
 from backbone.train import loop, utilisation
 from backbone.train.optim import AdamW
 from tests.backbone.train import toy
@@ -49,6 +49,20 @@ def test_a_run_logs_the_operations_of_its_steps(tmp_path, known, sizes):
   for line in readings(tmp_path, mesh):
     done = line['utilisation'] * line['step_seconds'] * PEAK * number
     assert done == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+  'topology, kinds',
+  [
+    ('v5e', ('TPU v5 lite', 'TPU v5e')),
+    ('v5p', ('TPU v5', 'TPU v5p')),
+    ('v6e', ('TPU v6 lite', 'TPU v6e')),
+  ],
+)
+def test_a_plan_and_the_log_have_one_peak(topology, kinds):
+  wanted = estimate.chip(f'{topology}:2x2').flops
+  for kind in kinds:
+    assert utilisation.PEAKS[kind] == pytest.approx(wanted, rel=0.01)
 
 
 def test_a_device_without_a_known_peak_logs_none(tmp_path):
